@@ -1,0 +1,1 @@
+"""From radar files to batches of windows."""

@@ -1,0 +1,99 @@
+"""Frames decoded once: an archive as packed pixels that every window and every worker reads from."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from nowcast.data.archive import Archive, pack, unpack
+
+BLOCK = 16  # pixels a side of the coarse maps that crops are chosen by
+SATURATION = 1.0  # mm/h at which rain counts 63 % of heavy rain in that choice
+
+
+class Frames:
+    """All frames of an archive, uint16 (T, H, W), and coarse maps of how rainy and how observed each place is.
+
+    With a folder the frames lie there in a file that is mapped into memory, so that processes share one copy however
+    they were started; without one they are held in memory.
+
+    Args:
+        archive: to decode.
+        folder: of the cache, or None. A cached archive is found again as long as its files are unchanged.
+    """
+
+    def __init__(self, archive: Archive, folder: str | os.PathLike | None) -> None:
+        self.path = None if folder is None else Path(folder) / f"{archive.name}-{_fingerprint(archive)}.npy"
+        self.shape = (len(archive), *archive.grid.shape)
+        if self.path is None:
+            self._packed = np.empty(self.shape, dtype=np.uint16)
+            self.rain, self.known = self._decode(archive, self._packed)
+            return
+        coarse = self.path.with_suffix(".coarse.npz")
+        if not (self.path.exists() and coarse.exists()):
+            self._fill(archive, coarse)
+        with np.load(coarse) as maps:
+            self.rain, self.known = maps["rain"], maps["known"]
+        self._packed = np.load(self.path, mmap_mode="r")
+
+    def read(self, frames: np.ndarray, row: int, column: int, height: int, width: int) -> np.ndarray:
+        """A cut-out (len(frames), height, width) in mm/h; what lies outside the grid is NaN."""
+        _, grid_height, grid_width = self.shape
+        top, left = max(row, 0), max(column, 0)
+        bottom, right = min(row + height, grid_height), min(column + width, grid_width)
+        rate = np.full((len(frames), height, width), np.nan, dtype=np.float32)
+        inside = self._packed[frames, top:bottom, left:right]
+        rate[:, top - row : bottom - row, left - column : right - column] = unpack(inside)
+        return rate
+
+    def __getstate__(self) -> dict:
+        state = dict(self.__dict__)
+        if self.path is not None:
+            del state["_packed"]  # a worker maps the file again instead of receiving its contents
+        return state
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        if self.path is not None:
+            self._packed = np.load(self.path, mmap_mode="r")
+
+    def _fill(self, archive: Archive, coarse: Path) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        try:
+            packed = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint16, shape=self.shape)
+            rain, known = self._decode(archive, packed)
+            packed.flush()
+            del packed
+            part_coarse = coarse.with_name(f".{os.getpid()}.{coarse.name}")
+            np.savez(part_coarse, rain=rain, known=known)
+            os.replace(part_coarse, coarse)
+            os.replace(part, self.path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _decode(self, archive: Archive, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        maps = []
+        for index in range(len(archive)):
+            rate = archive.read(index)
+            packed[index] = pack(rate)
+            maps.append((_blocks(-np.expm1(-np.nan_to_num(rate) / SATURATION)), _blocks(~np.isnan(rate))))
+        rain, known = (np.stack(kind).astype(np.float32) for kind in zip(*maps, strict=True))
+        return rain, known
+
+
+def _blocks(field: np.ndarray) -> np.ndarray:
+    """Means over BLOCK×BLOCK pixels; blocks over the edge count what lies beyond it as 0."""
+    height, width = field.shape
+    padded = np.pad(field.astype(np.float32), ((0, -height % BLOCK), (0, -width % BLOCK)))
+    return padded.reshape(padded.shape[0] // BLOCK, BLOCK, -1, BLOCK).mean(axis=(1, 3))
+
+
+def _fingerprint(archive: Archive) -> str:
+    digest = hashlib.sha256()
+    for path in archive.paths:
+        inner = Path(path)
+        newest = max(p.stat().st_mtime_ns for p in ([inner, *inner.rglob("*")] if inner.is_dir() else [inner]))
+        digest.update(f"{inner.resolve()}|{newest}|{inner.stat().st_size}|{archive.variables}|{BLOCK}|1".encode())
+    return digest.hexdigest()[:16]

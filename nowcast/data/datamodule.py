@@ -1,0 +1,164 @@
+"""RadarData: archives in, batches of windows out, for training, validation and test."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader
+
+from nowcast.contracts import InputError
+from nowcast.data.archive import Archive
+from nowcast.data.cache import Frames
+from nowcast.data.dataset import Cuts, RainSampler, SameSource, Source, tiles
+from nowcast.data.splits import Block, as_block
+from nowcast.data.synthetic import Synthesis, synthesize
+from nowcast.data.windows import Window, find_windows
+
+
+@dataclass(frozen=True)
+class Crops:
+    """What is cut from the frames.
+
+    Args:
+        size: height and width of training crops in pixels.
+        samples: training crops an epoch.
+        floor: how often dry places are drawn beside rainy ones; see `RainSampler`.
+        turn: whether training crops are rotated and mirrored at random.
+        tile: height and width of the tiles of validation and test; None is the whole frame.
+        every: validation and test take every so many windows.
+        seed: of the random crops.
+    """
+
+    size: int = 128
+    samples: int = 1000
+    floor: float = 0.02
+    turn: bool = True
+    tile: int | None = None
+    every: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How batches get to the network.
+
+    Args:
+        batch_size: samples a batch.
+        workers: processes that read ahead; 0 reads in the training process.
+        start_method: of the workers, "fork" or "spawn"; None is the system's.
+        cache: folder of decoded frames; None holds them in memory.
+    """
+
+    batch_size: int = 8
+    workers: int = 0
+    start_method: str | None = None
+    cache: str | None = "data/cache"
+
+
+class RadarData(pl.LightningDataModule):
+    """Windows of radar archives, split by event or by blocks of time.
+
+    Args:
+        train, val, test: archives of each split: paths, or blocks with begin and end.
+        root: folder where relative paths start.
+        window: how many past and future frames, how far apart.
+        crops: what is cut from the frames.
+        loading: batch size, workers, cache.
+        synthetic: makes this synthetic radar under root on first use; None for archives that exist.
+    """
+
+    def __init__(
+        self,
+        train: list[str | Block],
+        val: list[str | Block],
+        test: list[str | Block],
+        root: str | None = None,
+        window: Window = Window(),
+        crops: Crops = Crops(),
+        loading: Loading = Loading(),
+        synthetic: Synthesis | None = None,
+    ) -> None:
+        super().__init__()
+        self.root, self.window, self.crops, self.loading, self.synthetic = root, window, crops, loading, synthetic
+        self.blocks = {"train": train, "val": val, "test": test}
+        self.sources: dict[str, list[Source]] = {}
+        self.archives: dict[str, list[Archive]] = {}
+
+    def prepare_data(self) -> None:
+        """Make synthetic archives that are not there yet."""
+        if self.synthetic is not None:
+            synthesize(self.synthetic, Path(self.root or "."))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the archives of the splits a stage needs and decode them. Raises InputError naming what is wrong."""
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage or "", tuple(self.blocks))
+        for split in wanted:
+            if split not in self.sources:
+                self._open(split)
+        if "train" in self.sources:
+            self.sampler = RainSampler(
+                self.sources["train"],
+                self.crops.size,
+                self.crops.samples,
+                self.crops.floor,
+                self.crops.turn,
+                self.crops.seed,
+            )
+
+    def facts(self) -> dict[str, object]:
+        """What a checkpoint must remember of the data to be used rightly on other data."""
+        return {
+            "step_s": self.window.step_minutes * 60,
+            "past_frames": self.window.past_frames,
+            "steps": self.window.steps,
+            "pixel_m": min(archive.grid.pixel_m for archive in self.archives["train"]),
+            "archives": [archive.name for archive in self.archives["train"]],
+        }
+
+    def train_dataloader(self) -> DataLoader:
+        """Random crops that favour rain."""
+        cuts = Cuts(self.sources["train"], self.window.past_frames, self.crops.size)
+        return self._loader(cuts, batch_size=self.loading.batch_size, sampler=self.sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation windows, in order."""
+        return self._tiled("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """The test windows, in order."""
+        return self._tiled("test")
+
+    def _open(self, split: str) -> None:
+        blocks = [as_block(entry) for entry in self.blocks[split]]
+        if not blocks:
+            raise InputError(f"data.{split} lists no archive")
+        self.archives[split] = [block.open(self.root) for block in blocks]
+        self.sources[split] = []
+        for block, archive in zip(blocks, self.archives[split], strict=True):
+            windows = find_windows(archive, self.window.frames, self.window.step_minutes, *block.span)
+            if not len(windows):
+                raise InputError(
+                    f"{archive.paths[0]} ({len(archive)} frames) has no {self.window.frames} frames in a row "
+                    f"{self.window.step_minutes:g} min apart{_between(block)} for data.{split}"
+                )
+            frames = Frames(archive, self.loading.cache)
+            self.sources[split].append(Source(archive.name, frames, archive.times, windows))
+
+    def _tiled(self, split: str) -> DataLoader:
+        cuts = tiles(self.sources[split], self.crops.tile, self.crops.every)
+        dataset = Cuts(self.sources[split], self.window.past_frames, self.crops.tile)
+        return self._loader(dataset, batch_sampler=SameSource(cuts, self.loading.batch_size))
+
+    def _loader(self, dataset: Cuts, **order: object) -> DataLoader:
+        workers = self.loading.workers
+        context = multiprocessing.get_context(self.loading.start_method) if workers else None
+        return DataLoader(
+            dataset, num_workers=workers, multiprocessing_context=context, persistent_workers=workers > 0, **order
+        )
+
+
+def _between(block: Block) -> str:
+    return f" between {block.begin or 'its start'} and {block.end or 'its end'}" if block.begin or block.end else ""

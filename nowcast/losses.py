@@ -1,0 +1,72 @@
+"""Losses of forecasts: (predicted, target, known) → scalar, in network space, over known pixels alone."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from nowcast.contracts import InputError
+from nowcast.scaling import scale
+
+
+class Loss(nn.Module):
+    """What training minimises.
+
+    predicted, target: (B, T, C, H, W), scaled (`nowcast.scaling`); known: bool, same shape, where target was observed.
+    A batch without a known pixel has the loss 0.
+    """
+
+    def forward(self, predicted: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        error = torch.where(known, self.pixelwise(predicted.float(), target.float()), 0.0)
+        return error.sum() / known.sum().clamp_min(1)
+
+    def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss of each pixel, same shape."""
+        raise NotImplementedError
+
+
+class MAE(Loss):
+    """Mean absolute error in network space; its best forecast is the median."""
+
+    def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (predicted - target).abs()
+
+
+class MSE(Loss):
+    """Mean squared error in network space; its best forecast is the mean."""
+
+    def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (predicted - target).square()
+
+
+class Balanced(Loss):
+    """Balanced MAE + MSE: pixels of heavier observed rain weigh more.
+
+    w · (mae_weight · |error| + mse_weight · error²), w by the observed rate: 1 below the first threshold, then the
+    given weights. Shi et al. 2017 (HKO-7), arXiv 1706.03458, with their thresholds and weights as defaults.
+
+    Args:
+        thresholds: rising rates in mm/h.
+        weights: from each threshold on; one for each.
+        mae_weight: of the absolute error.
+        mse_weight: of the squared error.
+    """
+
+    def __init__(
+        self,
+        thresholds: Sequence[float] = (2, 5, 10, 30),
+        weights: Sequence[float] = (2, 5, 10, 30),
+        mae_weight: float = 1.0,
+        mse_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if len(thresholds) != len(weights) or list(thresholds) != sorted(thresholds):
+            raise InputError(f"Balanced needs rising thresholds, each with a weight, not {thresholds} and {weights}")
+        self.mae_weight, self.mse_weight = mae_weight, mse_weight
+        self.register_buffer("_edges", scale(torch.tensor([float(t) for t in thresholds]))[0], persistent=False)
+        self.register_buffer("_weights", torch.tensor([1.0, *map(float, weights)]), persistent=False)
+
+    def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        error = predicted - target
+        weight = self._weights[torch.bucketize(target, self._edges, right=True)]
+        return weight * (self.mae_weight * error.abs() + self.mse_weight * error.square())

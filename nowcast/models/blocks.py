@@ -1,0 +1,70 @@
+"""What several networks are built from."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nowcast import attention
+from nowcast.contracts import InputError
+
+# Builds attention for a number of channels.
+AttentionFactory = Callable[[int], nn.Module]
+
+
+def per_stage(spec: attention.Spec, stages: int) -> list[AttentionFactory]:
+    """One attention factory a stage, from a config's `attention`.
+
+    Args:
+        spec: nothing, a name or a name with options for every stage; or a list with one of these for each stage
+            (a list inside that list is a chain).
+        stages: how many stages the network has.
+
+    Raises:
+        InputError: when a list has another length.
+    """
+    specs = list(spec) if isinstance(spec, list | tuple) else [spec] * stages
+    if len(specs) != stages:
+        raise InputError(f"attention lists {len(specs)} stages, the network has {stages}; give one entry for each, or one name")
+    return [lambda channels, spec=one: attention.create(spec, channels) for one in specs]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with norm, gated by attention, added to the input (projected where widths differ).
+
+    (B, C_in, H, W) → (B, C_out, H, W). The attention stands on the residual branch before the addition, where
+    squeeze-and-excitation networks put it. Group norm makes a batch of one as good as a large one.
+
+    Args:
+        channels: C_in.
+        width: C_out.
+        attention: builds the gate for C_out channels.
+    """
+
+    def __init__(self, channels: int, width: int, attention: AttentionFactory) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            group_norm(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            group_norm(width),
+            attention(width),
+        )
+        self.skip = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.skip(x) + self.branch(x))
+
+
+def group_norm(channels: int, most: int = 8) -> nn.GroupNorm:
+    """Group norm with at most `most` groups, as many as divide the channels."""
+    groups = next(groups for groups in range(min(most, channels), 0, -1) if channels % groups == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Extend (B, C, H, W) below and to the right by copies of the edge until both sizes are multiples."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")

@@ -1,0 +1,1 @@
+"""Pictures and pages from forecasts and scores; imports no torch."""

@@ -1,0 +1,100 @@
+"""Trained: a checkpoint as a Forecaster."""
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from nowcast import scaling
+from nowcast.contracts import Forecaster, InputError
+from nowcast.data.archive import Archive
+from nowcast.training import CHECKPOINT_KEY, build, forecast_rate
+
+FINER = 0.9  # grids finer than this share of the trained grid length are refused
+
+
+class Trained(Forecaster):
+    """A trained network, with what it must know of the data it was trained on.
+
+    Args:
+        network: in eval mode.
+        facts: step_s, past_frames, steps and pixel_m of its training data.
+        config: what it was built from.
+        digest: SHA-256 of the checkpoint file.
+    """
+
+    def __init__(self, network: nn.Module, facts: dict[str, Any], config: dict[str, Any], digest: str) -> None:
+        self.network, self.facts, self.config, self.digest = network, facts, config, digest
+        self.name = config["network"]["class_path"].rsplit(".", 1)[-1]
+        self.past_frames, self.steps, self.step_s = facts["past_frames"], facts["steps"], facts["step_s"]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, device: str = "cpu") -> Self:
+        """Load a checkpoint as data: nothing in it is executed, and only classes of nowcast and torch are built.
+
+        Args:
+            path: a checkpoint of `python -m nowcast.train`, or its run folder (whose best.ckpt is taken).
+            device: where the network will run.
+
+        Raises:
+            InputError: when the file is missing, damaged, or not a checkpoint of nowcast.
+        """
+        path = Path(path)
+        path = path / "best.ckpt" if path.is_dir() else path
+        if not path.exists():
+            raise InputError(f"checkpoint {path} does not exist")
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            gist = str(error).splitlines()[0][:200]
+            raise InputError(f"{path} is no checkpoint that can be read as plain data (damaged or foreign?): {gist}") from error
+        own = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
+        if not own or not own.get("config"):
+            raise InputError(f"{path} is no checkpoint of nowcast: it does not say how to build its network")
+        if own["scaling"] != scaling.NAME:
+            raise InputError(f"{path} was trained with another scaling ({own['scaling']}) than this version's ({scaling.NAME})")
+        task = build(own["config"])
+        try:
+            task.load_state_dict(checkpoint["state_dict"])
+        except (RuntimeError, KeyError) as error:
+            raise InputError(f"{path} does not fit its own network: {str(error).splitlines()[0]}") from error
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return cls(task.network.to(device).eval(), own["data"], own["config"], digest)
+
+    def describe(self) -> dict[str, str]:
+        """Checkpoint hash, config and training data, as attributes of a forecast file."""
+        return {
+            "checkpoint_sha256": self.digest,
+            "config": json.dumps(self.config),
+            "trained_on": json.dumps(self.facts),
+        }
+
+    def check(self, archive: Archive) -> None:
+        """Raise InputError when an archive's grid is finer than the network was trained on."""
+        trained, given = self.facts["pixel_m"], archive.grid.pixel_m
+        if given < FINER * trained:
+            raise InputError(
+                f"{archive.paths[0]} has a grid length of {given:.0f} m, the network was trained on {trained:.0f} m; "
+                f"resample the archive to {trained:.0f} m or retrain"
+            )
+
+    @torch.inference_mode()
+    def forecast(self, past: torch.Tensor, steps: int) -> torch.Tensor:
+        """(B, T_in, C, H, W) mm/h with NaN → (B, steps, C, H, W) mm/h; NaN where no past frame has coverage.
+
+        Raises:
+            InputError: for more steps than the network was trained to make, or fewer past frames than it needs.
+        """
+        if steps > self.steps:
+            reach = self.steps * self.step_s / 60
+            raise InputError(f"{self.name} was trained for {self.steps} steps ({reach:g} min), not {steps}")
+        if past.shape[1] < self.past_frames:
+            raise InputError(f"{self.name} needs {self.past_frames} past frames, it was given {past.shape[1]}")
+        device = next(self.network.parameters(), torch.empty(0)).device
+        forecast = forecast_rate(self.network, past[:, -self.past_frames :].to(device))
+        return forecast[:, :steps].to(past.device)

@@ -1,0 +1,168 @@
+"""NowcastTask: the one LightningModule (network, loss, scaling, optimiser, scores), and how it is built from a config."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from jsonargparse import ArgumentError, ArgumentParser, lazy_instance
+from torch import nn
+
+from nowcast import scaling
+from nowcast.baselines.persistence import Persistence
+from nowcast.contracts import Batch, InputError
+from nowcast.losses import MAE, Loss
+from nowcast.verification import Scores, standard_scores
+
+CHECKPOINT_KEY = "nowcast"  # where a checkpoint keeps what it needs to stand alone
+TRUSTED_PACKAGES = ("nowcast", "torch")  # where classes named by a checkpoint may come from
+
+
+class NowcastTask(pl.LightningModule):
+    """Trains a network on scaled windows and scores it in mm/h by lead time, beside persistence.
+
+    Args:
+        network: between scaled fields, (B, T_in, C, H, W) → (B, steps, C, H, W).
+        loss: of scaled fields over known pixels.
+        learning_rate: the highest, reached after the warm-up; it then falls to zero along a cosine.
+        weight_decay: of AdamW.
+        warmup: share of all steps in which the learning rate rises.
+        thresholds: in mm/h, of the categorical scores.
+        channels_last: whether convolutions see channels-last memory, which most devices favour.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss = lazy_instance(MAE),
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        warmup: float = 0.05,
+        thresholds: Sequence[float] = (0.1, 1.0, 5.0),
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+        self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
+        self.thresholds = tuple(thresholds)
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        self.config: dict[str, Any] | None = None  # class paths and arguments that built this; see `build`
+        self.skill: dict[str, Scores] = {}
+
+    def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
+        """One step of the loss over known pixels."""
+        loss = self._loss(batch)[0]
+        if not torch.isfinite(loss):
+            raise RuntimeError(f"the loss is {loss.item()} at step {self.global_step}; try a lower model.learning_rate")
+        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["past"]))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin new sums."""
+        self.skill = {"network": self._scores()}
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Loss and skill of one batch."""
+        loss, forecast = self._loss(batch)
+        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["past"]))
+        self.skill["network"].update(as_rate(forecast, batch["past"]), batch["future"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log skill by lead time; lead times are never averaged."""
+        scores = self.skill["network"].compute()
+        for lead in scores.lead_time.values:
+            at = scores.sel(lead_time=lead)
+            self.log(f"val_mae/{lead:.0f}min", float(at.mae))
+            for threshold in scores.threshold.values:
+                self.log(f"val_csi_{threshold:g}/{lead:.0f}min", float(at.csi.sel(threshold=threshold)))
+
+    def on_test_epoch_start(self) -> None:
+        """Begin new sums, for the network and for persistence on the same windows."""
+        self.skill = {"network": self._scores(), "persistence": self._scores()}
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Skill of one batch."""
+        past, future = batch["past"], batch["future"]
+        self.skill["network"].update(forecast_rate(self.network, past), future)
+        self.skill["persistence"].update(Persistence().forecast(past, future.shape[1]), future)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with a linear warm-up and a cosine down to zero over the whole run."""
+        optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        total = int(min(self.trainer.estimated_stepping_batches, 10**9))
+        rising = max(round(self.warmup * total), 1)
+
+        def share(step: int) -> float:
+            if step < rising:
+                return (step + 1) / rising
+            return 0.5 * (1 + math.cos(math.pi * min((step - rising) / max(total - rising, 1), 1)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the checkpoint needs to stand alone: plain data only."""
+        checkpoint[CHECKPOINT_KEY] = {
+            "config": self.config,
+            "scaling": scaling.NAME,
+            "data": self.trainer.datamodule.facts(),
+        }
+
+    def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        past, _ = scaling.scale(batch["past"])
+        target, known = scaling.scale(batch["future"])
+        forecast = self.network(past)
+        if forecast.shape != target.shape:
+            raise InputError(
+                f"the network makes forecasts of {tuple(forecast.shape)} for windows of {tuple(target.shape)} "
+                "(B, T_out, C, H, W); its steps and the data's must agree"
+            )
+        return self.loss(forecast, target, known), forecast
+
+    def _scores(self) -> Scores:
+        return standard_scores(self.trainer.datamodule.window.lead_times, self.thresholds)
+
+
+def as_rate(scaled: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+    """A scaled forecast in mm/h, NaN where no past frame (B, T_in, C, H, W) has radar coverage."""
+    never = torch.isnan(past).all(dim=1, keepdim=True)
+    return torch.where(never, torch.nan, scaling.unscale(scaled))
+
+
+def forecast_rate(network: nn.Module, past: torch.Tensor) -> torch.Tensor:
+    """What a network forecasts from (B, T_in, C, H, W) mm/h with NaN: (B, steps, C, H, W) mm/h."""
+    return as_rate(network(scaling.scale(past)[0]), past)
+
+
+def build(config: Mapping[str, Any], trusted: Sequence[str] = TRUSTED_PACKAGES) -> NowcastTask:
+    """A task from its config: the `model` section of a run, as class paths and arguments.
+
+    Args:
+        config: arguments of NowcastTask; modules as {"class_path": …, "init_args": {…}}.
+        trusted: packages that class paths may point into; nothing else is imported.
+
+    Raises:
+        InputError: for a class outside the trusted packages, or arguments that do not fit.
+    """
+    for path in _class_paths(config):
+        if path.split(".")[0] not in trusted:
+            raise InputError(f"the config names {path}, outside the trusted packages {', '.join(trusted)}")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(NowcastTask, "model")
+    try:
+        task = parser.instantiate_classes(parser.parse_object({"model": dict(config)})).model
+    except ArgumentError as error:
+        raise InputError(f"the config does not describe a network: {error}") from error
+    task.config = dict(config)
+    return task
+
+
+def _class_paths(config: Any) -> list[str]:
+    if isinstance(config, Mapping):
+        own = [str(config["class_path"])] if "class_path" in config else []
+        return own + [path for value in config.values() for path in _class_paths(value)]
+    if isinstance(config, list | tuple):
+        return [path for value in config for path in _class_paths(value)]
+    return []

@@ -1,0 +1,44 @@
+"""Which module and options reproduce each file of reference vectors: one line a file, by its name without .npz."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One reference implementation.
+
+    Args:
+        name: of our mechanism.
+        options: under which it equals the reference.
+        rearrange: from the file's arrays by key to the weights in our order, where the file's own order cannot serve.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    rearrange: Callable[[Arrays], Sequence[np.ndarray]] | None = None
+
+
+PARITY: dict[str, Parity] = {
+    # G1 channel and fusion
+    "eca__k3": Parity("eca", {"kernel": 3}),
+    "eca__k5": Parity("eca", {"kernel": 5}),
+    "eca__timm_adaptive": Parity("eca"),
+    "se__authors_bias": Parity("se", {"bias": True, "minimum": 1}),
+    "se__pytorch_nobias": Parity("se", {"minimum": 1}),
+    # G2 spatial and mixed
+    "cbam__authors": Parity("cbam", {"minimum": 1}),
+    "cbam__authors_avg_only": Parity("cbam", {"minimum": 1, "pools": ("avg",)}),
+    "cbam__authors_lse": Parity("cbam", {"minimum": 1, "pools": ("lse",)}),
+    "cbam__authors_no_spatial": Parity("cbam", {"minimum": 1, "parts": "channel"}),
+    "cbam__timm": Parity("cbam", {"minimum": 1}),
+    # G3 self-attention
+    # G4 axial and local
+    # G5 token mixing, frequency, hybrid
+    # G6 temporal and origins
+}
