@@ -3,7 +3,8 @@
 Woo, Park, Lee and Kweon 2018, arXiv 1807.06521.
 """
 
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange, reduce
@@ -26,12 +27,20 @@ CARD = Card(
 )
 
 Pool = Literal["avg", "max", "lse"]
+Order = Literal["channel_spatial", "spatial_channel", "parallel", "channel", "spatial"]
+
+# (B, C, H, W) → (B, C): the mean, the maximum and a soft maximum (log-sum-exp) of each channel.
+POOLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "avg": lambda x: x.mean(dim=(2, 3)),
+    "max": lambda x: x.amax(dim=(2, 3)),
+    "lse": lambda x: x.logsumexp(dim=(2, 3)),
+}
 
 
 class ChannelGate(nn.Module):
     """σ of one perceptron applied to several global poolings and summed: (B, C, H, W) → (B, C, 1, 1)."""
 
-    def __init__(self, channels: int, width: int, pools: tuple[Pool, ...], bias: bool) -> None:
+    def __init__(self, channels: int, width: int, pools: Sequence[Pool], bias: bool) -> None:
         super().__init__()
         self.pools = pools
         self.perceptron = nn.Sequential(
@@ -39,12 +48,7 @@ class ChannelGate(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = {
-            "avg": lambda: x.mean(dim=(2, 3)),
-            "max": lambda: x.amax(dim=(2, 3)),
-            "lse": lambda: x.flatten(2).logsumexp(dim=2),
-        }
-        logits = sum(self.perceptron(pooled[pool]()) for pool in self.pools)
+        logits = sum(self.perceptron(POOLS[pool](x)) for pool in self.pools)
         return rearrange(torch.sigmoid(logits), "b c -> b c 1 1")
 
 
@@ -70,11 +74,15 @@ class ConvolutionalBlockAttention(nn.Module):
         channels: C.
         reduction: ratio r of the channel bottleneck, 16 in the paper.
         kernel: odd size of the spatial convolution, 7 in the paper.
-        order: "channel_spatial" (the paper's best), "spatial_channel" or "parallel" (both gates from x).
-        parts: "both", or one of "channel" and "spatial" alone.
+        order: "channel_spatial" (the paper's best), "spatial_channel", "parallel" (both gates from x), or one of
+            the gates alone, "channel" or "spatial".
         pools: global poolings of the channel gate, of "avg", "max" and "lse" (log-sum-exp).
-        bias: whether the perceptron has biases and the spatial gate a batch norm, as in the authors' code.
+        bias: whether the perceptron has biases, as in the authors' code.
+        norm: whether the spatial gate has a batch norm, as in the authors' code; the paper mentions none.
         minimum: least width of the bottleneck.
+
+    Raises:
+        InputError: for an even kernel, or an order or a pool that does not exist.
     """
 
     def __init__(
@@ -83,33 +91,31 @@ class ConvolutionalBlockAttention(nn.Module):
         *,
         reduction: int = 16,
         kernel: int = 7,
-        order: Literal["channel_spatial", "spatial_channel", "parallel"] = "channel_spatial",
-        parts: Literal["both", "channel", "spatial"] = "both",
-        pools: tuple[Pool, ...] = ("avg", "max"),
+        order: Order = "channel_spatial",
+        pools: Sequence[Pool] = ("avg", "max"),
         bias: bool = True,
+        norm: bool = True,
         minimum: int = 8,
     ) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise InputError(f"cbam needs an odd kernel, not {kernel}: an even one shifts the map")
-        if order not in ("channel_spatial", "spatial_channel", "parallel"):
-            raise InputError(f"cbam order is channel_spatial, spatial_channel or parallel, not {order!r}")
-        self.order = order
-        gates = {}
-        if parts in ("both", "channel"):
+        if order not in get_args(Order):
+            raise InputError(f"cbam has no order {order!r}; it has {', '.join(get_args(Order))}")
+        if not pools or not set(pools) <= set(POOLS):
+            raise InputError(f"cbam pools are some of {', '.join(POOLS)}, not {list(pools)}")
+        self.parallel = order == "parallel"
+        gates: dict[str, nn.Module] = {}
+        # Always built channel first, so that a state dict fits whatever the order.
+        if order != "spatial":
             gates["channel"] = ChannelGate(channels, reduced(channels, reduction, minimum), tuple(pools), bias)
-        if parts in ("both", "spatial"):
-            gates["spatial"] = SpatialGate(kernel, norm=bias)
-        if not gates:
-            raise InputError(f"cbam parts is both, channel or spatial, not {parts!r}")
+        if order != "channel":
+            gates["spatial"] = SpatialGate(kernel, norm)
         self.gates = nn.ModuleDict(gates)
+        self.sequence = ["spatial", "channel"] if order == "spatial_channel" else list(gates)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.order == "parallel":
-            for gate in [gate(x) for gate in self.gates.values()]:
-                x = x * gate
-            return x
-        first_to_last = self.gates.values() if self.order == "channel_spatial" else reversed(self.gates.values())
-        for gate in first_to_last:
-            x = x * gate(x)
-        return x
+        y = x
+        for gate in self.sequence:
+            y = y * self.gates[gate](x if self.parallel else y)
+        return y

@@ -47,8 +47,9 @@ class Extrapolation(Forecaster):
 
     def _continue(self, rate: np.ndarray, steps: int) -> np.ndarray:
         """(T_in, H, W) → (steps, H, W)."""
-        pysteps = _pysteps()
-        moved = pysteps.nowcasts.get_method("extrapolation")(
+        if np.isnan(rate[-1]).all():
+            return np.full((steps, *rate.shape[1:]), np.nan, dtype=np.float32)
+        moved = _pysteps().nowcasts.get_method("extrapolation")(
             rate[-1], self.motion(rate), steps, extrap_kwargs={"allow_nonfinite_values": True}
         )
         return np.maximum(moved, 0).astype(np.float32)  # NaN stays NaN

@@ -65,7 +65,7 @@ class ForecastWriter:
             file.createDimension(dimension, size)
         time = {"units": TIME_UNITS, "calendar": "standard"}
         self._variable("init_time", "i8", ("init_time",), standard_name="forecast_reference_time", **time)
-        lead = self._variable("lead_time", "i4", ("lead_time",), standard_name="forecast_period", units="s")
+        lead = self._variable("lead_time", "i4", ("lead_time",), standard_name="forecast_period", units="seconds")
         lead[:] = self.lead_times_s
         self._variable("time", "i8", ("init_time", "lead_time"), standard_name="time", long_name="valid time", **time)
         for axis in (self.grid.y, self.grid.x):

@@ -17,11 +17,19 @@ class Parity:
         name: of our mechanism.
         options: under which it equals the reference.
         rearrange: from the file's arrays by key to the weights in our order, where the file's own order cannot serve.
+        method: of our module, where the reference's output is not what `forward` gives.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     rearrange: Callable[[Arrays], Sequence[np.ndarray]] | None = None
+    method: str = "forward"
+
+
+def mean_before_max(arrays: Arrays) -> list[np.ndarray]:
+    """CBAM weights of a copy whose spatial convolution sees [mean, max] where the authors' sees [max, mean]."""
+    weights = [arrays[key] for key in sorted(arrays) if key.startswith("param:")]
+    return [weight[:, ::-1].copy() if weight.shape[1:2] == (2,) else weight for weight in weights]
 
 
 PARITY: dict[str, Parity] = {
@@ -34,9 +42,9 @@ PARITY: dict[str, Parity] = {
     # G2 spatial and mixed
     "cbam__authors": Parity("cbam", {"minimum": 1}),
     "cbam__authors_avg_only": Parity("cbam", {"minimum": 1, "pools": ("avg",)}),
-    "cbam__authors_lse": Parity("cbam", {"minimum": 1, "pools": ("lse",)}),
-    "cbam__authors_no_spatial": Parity("cbam", {"minimum": 1, "parts": "channel"}),
-    "cbam__timm": Parity("cbam", {"minimum": 1}),
+    "cbam__authors_lse": Parity("cbam", {"minimum": 1, "pools": ("avg", "max", "lse")}),
+    "cbam__authors_no_spatial": Parity("cbam", {"minimum": 1, "order": "channel"}),
+    "cbam__timm": Parity("cbam", {"minimum": 1, "bias": False}, mean_before_max),
     # G3 self-attention
     # G4 axial and local
     # G5 token mixing, frequency, hybrid

@@ -31,7 +31,7 @@ CASES: dict[str, Case] = {
     "eca": Case("pixels", published=(3, {})),
     "se": Case("pixels", published=(512, {"minimum": 1})),
     # G2 spatial and mixed
-    "cbam": Case("none", published=(610, {"minimum": 1, "bias": False})),
+    "cbam": Case("none", published=(680, {"minimum": 1})),
     # G3 self-attention
     # G4 axial and local
     # G5 token mixing, frequency, hybrid
