@@ -5,6 +5,7 @@ ours (with the trace that a bug report needs).
 """
 
 import difflib
+import inspect
 import logging
 import os
 import re
@@ -40,7 +41,8 @@ def run(function: Callable[..., Any], arguments: Sequence[str] | None = None) ->
         arguments: instead of the command line's.
     """
     calm()
-    parser = Parser(prog=f"python -m {function.__module__}" if function.__module__ != "__main__" else None)
+    spec = sys.modules[function.__module__].__spec__  # of the file run by python -m, whose module is called __main__
+    parser = Parser(prog=f"python -m {spec.name}" if spec else None, description=inspect.getdoc(function).split("\n\n")[0])
     parser.add_function_arguments(function, as_group=False)
     with honest_exit():
         config = parser.parse_args(arguments)
@@ -85,15 +87,23 @@ def known_keys(parser: Any) -> set[str]:
 
 
 def gist(message: str, keys: Sequence[str]) -> str:
-    """The part of jsonargparse's message that tells a user what to change, with the nearest known key."""
-    lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    text = " ".join(lines)
-    text = re.sub(r"\s+", " ", text)
-    unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", text) or re.search(
-        r"(?:Key|Option|key) ['\"]([\w.]+)['\"] is not (?:expected|accepted)", text
-    )
-    if unknown:
-        wrong = unknown.group(1).lstrip("-").split("=")[0]
+    """The part of jsonargparse's message that tells a user what to change, with the nearest known key.
+
+    Args:
+        message: as jsonargparse words it.
+        keys: all that the parser knows, such as "data.crops.size".
+    """
+    text = " ".join(str(message).split())
+    unknown = re.search(r"[Uu]nrecognized arguments: -*([\w.]+)", text)
+    group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
+    key = re.search(r"(?:[Kk]ey|[Oo]ption) ['\"]([\w.]+)['\"] is not (?:expected|accepted)", text)
+    if unknown or group or key:
+        wrong = f"{group.group(1)}.{group.group(2)}" if group else (unknown or key).group(1)
         near = difflib.get_close_matches(wrong, keys, n=2, cutoff=0.6)
         return f"no option is called {wrong!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+    text = re.sub(r'Parser key "([^"]*)":', r"\1:", text)
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null").replace("typing.", "")
+    union = re.search(r"^(.*?): Does not validate.*Subtypes: \[(.*?)\] Errors:.*Given value: (.*)$", text)
+    if union:
+        text = f"{union.group(1)}: expected one of {union.group(2)}; got {union.group(3)}"
     return text if len(text) <= 400 else text[:400] + " …"

@@ -4,7 +4,7 @@ Fits, tests the best checkpoint beside persistence, and leaves a run folder: con
 best.ckpt, last.ckpt, metrics.csv (training curves), skill.csv and skill.nc (test scores by lead time), case.png.
 """
 
-import shutil
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ from nowcast.contracts import InputError
 from nowcast.data.datamodule import RadarData
 from nowcast.program import ShortErrors, calm, honest_exit
 from nowcast.report.maps import Case, plot_case
-from nowcast.report.skill import plot_skill, skill_table, write_skill_csv
+from nowcast.report.skill import comparison_table, plot_skill, write_skill_csv
 from nowcast.trained import Trained
 from nowcast.training import NowcastTask
 from nowcast.verification import by_forecast
@@ -35,10 +35,6 @@ class TrainParser(ShortErrors, LightningArgumentParser):
 
 class TrainCLI(LightningCLI):
     """LightningCLI without subcommands: `run` names the folder of results, data lengths are linked to the network."""
-
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser with short messages."""
-        return TrainParser(**{"prog": "python -m nowcast.train", "description": __doc__, **kwargs})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run folder, and the lengths that network and data share."""
@@ -58,14 +54,12 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer of the config, with checkpoints, a line an epoch and CSV curves in the run folder."""
-        trainer = super().instantiate_trainer(**kwargs)
-        folder = str(self.run_folder)
-        trainer.callbacks += [
-            DataWait(),
-            EpochLine(),
-            ModelCheckpoint(dirpath=folder, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False),
-        ]
-        trainer.loggers = [CSVLogger(folder, name="", version=""), *trainer.loggers]
+        best = ModelCheckpoint(
+            self.run_folder, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
+        )
+        chosen = self.config_init.trainer.callbacks or []
+        trainer = super().instantiate_trainer(callbacks=[*chosen, DataWait(), EpochLine(), best], **kwargs)
+        trainer.loggers = [CSVLogger(str(self.run_folder), name="", version=""), *trainer.loggers]
         self.model.config = self.config_dump["model"]
         return trainer
 
@@ -114,15 +108,9 @@ class EpochLine(pl.Callback):
 
 
 def fresh(folder: Path) -> Path:
-    """The folder, or with the first free number added when it exists, created."""
-    candidate, number = folder, 1
-    while True:
-        try:
-            candidate.mkdir(parents=True)
-            return candidate
-        except FileExistsError:
-            number += 1
-            candidate = folder.with_name(f"{folder.name}-{number}")
+    """The folder, or with the first number added under which there is none yet."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([folder], numbered) if not path.exists())
 
 
 def test(cli: TrainCLI, folder: Path) -> None:
@@ -131,11 +119,13 @@ def test(cli: TrainCLI, folder: Path) -> None:
     if not best:
         raise InputError("no validation took place, so there is no best checkpoint to test; train at least one epoch")
     cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=best, weights_only=True, verbose=False)
-    skill = by_forecast({name: scores.compute() for name, scores in cli.model.skill.items()})
-    Console().print(skill_table(skill))
+    forecaster = Trained.load(best)
+    names = {"network": forecaster.name, "persistence": "persistence"}
+    skill = by_forecast({names[key]: scores.compute() for key, scores in cli.model.skill.items()})
+    Console(width=None if sys.stdout.isatty() else 120).print(comparison_table(skill))
     write_skill_csv(skill, folder / "skill.csv")
     plot_skill(skill, folder / "skill.png")
-    plot_case(rainiest_case(cli.datamodule, Trained.load(best)), folder / "case.png")
+    plot_case(rainiest_case(cli.datamodule, forecaster), folder / "case.png")
 
 
 def rainiest_case(data: RadarData, forecaster: Trained) -> Case:
@@ -175,26 +165,22 @@ def main(arguments: list[str] | None = None) -> None:
             run=False,
             args=arguments,
             save_config_callback=None,
+            parser_class=TrainParser,
+            parser_kwargs={"prog": "python -m nowcast.train", "description": __doc__},
             seed_everything_default=1,
-            trainer_defaults={"enable_progress_bar": sys.stderr.isatty(), "logger": False, "enable_checkpointing": True},
+            trainer_defaults={"logger": False, "enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False},
         )
+        # All that can be wrong with the data is found now, before anything is written or trained.
+        cli.datamodule.prepare_data()
+        cli.datamodule.setup()
         folder = cli.run_folder
+        folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(cli.parser.dump(cli.config, skip_none=False))
         began = time.perf_counter()
-        try:
-            cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-        except InputError:
-            discard(folder)
-            raise
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         print(f"trained {cli.trainer.global_step} steps in {time.perf_counter() - began:.0f} s")
         test(cli, folder)
         print(f"results are in {folder}: best.ckpt, skill.csv, skill.png, case.png, metrics.csv, config.yaml")
-
-
-def discard(folder: Path) -> None:
-    """Remove a run folder in which nothing was trained."""
-    if not list(folder.glob("*.ckpt")):
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,10 @@ class Trained(Forecaster):
             raise InputError(f"checkpoint {path} does not exist")
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            gist = str(error).splitlines()[0][:200]
-            raise InputError(f"{path} is no checkpoint that can be read as plain data (damaged or foreign?): {gist}") from error
+        except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{path} cannot be read as a checkpoint of plain data: it is damaged, another kind of file, or holds code"
+            ) from error
         own = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
         if not own or not own.get("config"):
             raise InputError(f"{path} is no checkpoint of nowcast: it does not say how to build its network")

@@ -1,8 +1,8 @@
 """The library of visual attention: one mechanism a file, every one (B, C, H, W) → (B, C, H, W).
 
-The promise, the same for each: it is built from the number of channels and keyword options alone; it takes any height
-and width, any batch (one sample too) and any float type; samples do not mix; every weight learns; it is finite on a dry
-map. Sequences enter as (B, T, C, H, W) where `info(name).shape` says so.
+The promise, the same for each: it is built from the number of channels and keyword options alone; it takes
+any height and width, any batch (one sample too) and any float type; samples do not mix; every weight learns;
+it is finite on a dry map. Sequences enter as (B, T, C, H, W) where `info(name).shape` says so.
 
     >>> from nowcast import attention
     >>> attention.create("se", 64, reduction=8)
@@ -27,8 +27,8 @@ from nowcast.contracts import InputError
 
 CATALOGUE = Catalogue(__name__, "attention")
 
-# What a config may say where a network takes attention: nothing, a name, a name with options, several in a chain or in
-# parallel, or a residual.
+# What a config may say where a network takes attention: nothing, a name, a name with options, several in a
+# chain or in parallel, or a residual.
 Spec = str | Mapping[str, Any] | Sequence[Any] | None
 
 
@@ -40,7 +40,9 @@ def names(family: str | None = None) -> list[str]:
     """
     families = {name: card(name).family for name in CATALOGUE.names()}
     if family is not None and family not in families.values():
-        raise InputError(f"no attention is of family {family!r}; there are {', '.join(sorted(set(families.values())))}")
+        raise InputError(
+            f"no attention is of family {family!r}; there are {', '.join(sorted(set(families.values())))}"
+        )
     return [name for name, its_family in families.items() if family in (None, its_family)]
 
 
@@ -74,7 +76,7 @@ def create(spec: Spec, channels: int, **options: Any) -> nn.Module:
         options: of the mechanism, when spec is a name.
 
     Raises:
-        InputError: for a name or an option that does not exist, or a value that cannot work for these channels.
+        InputError: for a name or an option that does not exist, or a value that cannot work with them.
     """
     if isinstance(spec, str):
         _check_values(spec, channels, options)
@@ -108,7 +110,9 @@ def _check_values(name: str, channels: int, options: Mapping[str, Any]) -> None:
     """Refuse what can be seen to be wrong from the signature alone, the same for every mechanism."""
     ratio = options.get("reduction")
     if isinstance(ratio, int | float) and not 1 <= ratio <= channels:
-        raise InputError(f"{name} with reduction {ratio} leaves no channel of {channels}; from 1 to {channels} would do")
+        raise InputError(
+            f"{name} with reduction {ratio} leaves no channel of {channels}; from 1 to {channels} would do"
+        )
     parameters = inspect.signature(CATALOGUE.member(name)).parameters
     for option, value in options.items():
         choices = _choices(parameters[option].annotation) if option in parameters else ()

@@ -1,4 +1,4 @@
-"""Print the library: `python -m nowcast.attention`, one mechanism with its NAME, or docs/attention.md by --markdown."""
+"""Print the attention library as a table, one mechanism of it (NAME), or docs/attention.md (--markdown)."""
 
 import argparse
 import sys
@@ -21,10 +21,10 @@ PAGE_HEAD = f"""\
 
 <!-- Written by `{PAGE_COMMAND}`; edit the cards in nowcast/attention/ instead. -->
 
-Every mechanism is built from a number of channels and named options, and turns (B, C, H, W) into (B, C, H, W) for any
-height and width; where a row says so it takes sequences (B, T, C, H, W). In formulas x is the input, y the output, ⊙ a
-broadcast product, σ the sigmoid, δ ReLU, GAP and GMP the mean and maximum over positions, N = H·W. Parameters are counted
-at C = 64 under the default options.
+Every mechanism is built from a number of channels and named options, and turns (B, C, H, W) into (B, C, H, W)
+for any height and width; where a row says so it takes sequences (B, T, C, H, W). In formulas x is the
+input, y the output, ⊙ a broadcast product, σ the sigmoid, δ ReLU, GAP and GMP the mean and maximum over
+positions, N = H·W. Parameters are counted at C = 64 under the default options.
 
 ```python
 from nowcast import attention
@@ -36,8 +36,8 @@ attention.create({{"residual": "cbam"}}, 64)                      # x + γ·cbam
 attention.info("cbam")                                          # what this page says of it
 ```
 
-The same is written in configs (`attention: {{name: se, reduction: 8}}`), and `python -m nowcast.attention NAME` shows one
-mechanism with the meaning of its options.
+The same is written in configs (`attention: {{name: se, reduction: 8}}`), and `python -m nowcast.attention
+NAME` shows one mechanism with the meaning of its options.
 """
 
 
@@ -96,7 +96,7 @@ def one(info: Info) -> Group:
     for fact, text in facts.items():
         if text:
             table.add_row(f"[bold]{fact}", escape(text))
-    return Group(table, Padding(escape(info.description), (1, 0, 0, 1)))
+    return Group(table, Padding(escape(info.description), (1, 0, 0, 1), expand=False))
 
 
 def page() -> str:
@@ -104,7 +104,9 @@ def page() -> str:
     sections = [PAGE_HEAD]
     for family, members in by_family():
         sections.append(f"\n## {family.capitalize()}\n\n")
-        sections.append("| name | paper | computes | parameters | time | memory | options and their defaults |\n")
+        sections.append(
+            "| name | paper | computes | parameters | time | memory | options and their defaults |\n"
+        )
         sections.append("|---|---|---|---|---|---|---|\n")
         sections.extend(markdown_row(info) for info in members)
     return "".join(sections)
@@ -112,15 +114,11 @@ def page() -> str:
 
 def markdown_row(info: Info) -> str:
     """One line of a family's table."""
-    computes = f"{info.equation}." if not info.equation.endswith(".") else info.equation
-    if info.shape != "BCHW":
-        computes += f" Takes sequences ({info.shape})."
-    if info.note:
-        computes += f" {info.note}"
+    sequences = f"takes sequences ({info.shape})." if info.shape != "BCHW" else ""
     cells = (
         f"`{info.name}`",
         f"{info.paper}, {info.year}, {location(info)}",
-        computes,
+        " ".join(filter(None, (f"`{info.equation}`", sequences, info.note))),
         f"{info.parameters:,}",
         info.time,
         info.memory,

@@ -42,7 +42,7 @@ class Parallel(nn.Module):
 
 
 class ScaledResidual(nn.Module):
-    """A mechanism as a correction of its input: y = x + γ a(x), γ learnt from 0, so that it starts as the identity.
+    """A mechanism as a correction of its input: y = x + γ a(x), the identity at first (γ = 0).
 
     Args:
         branch: the mechanism a; its output has the shape of its input.
@@ -56,5 +56,7 @@ class ScaledResidual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.branch(x)
         if y.shape != x.shape:
-            raise InputError(f"residual attention turned {tuple(x.shape)} into {tuple(y.shape)}; it must keep the shape")
+            raise InputError(
+                f"residual attention turned {tuple(x.shape)} into {tuple(y.shape)}; it must keep the shape"
+            )
         return x + self.gamma * y

@@ -74,8 +74,8 @@ class ConvolutionalBlockAttention(nn.Module):
         channels: C.
         reduction: ratio r of the channel bottleneck, 16 in the paper.
         kernel: odd size of the spatial convolution, 7 in the paper.
-        order: "channel_spatial" (the paper's best), "spatial_channel", "parallel" (both gates from x), or one of
-            the gates alone, "channel" or "spatial".
+        order: "channel_spatial" (the paper's best), "spatial_channel", "parallel" (both gates from x), or one
+            of the gates alone, "channel" or "spatial".
         pools: global poolings of the channel gate, of "avg", "max" and "lse" (log-sum-exp).
         bias: whether the perceptron has biases, as in the authors' code.
         norm: whether the spatial gate has a batch norm, as in the authors' code; the paper mentions none.
@@ -108,7 +108,9 @@ class ConvolutionalBlockAttention(nn.Module):
         gates: dict[str, nn.Module] = {}
         # Always built channel first, so that a state dict fits whatever the order.
         if order != "spatial":
-            gates["channel"] = ChannelGate(channels, reduced(channels, reduction, minimum), tuple(pools), bias)
+            gates["channel"] = ChannelGate(
+                channels, reduced(channels, reduction, minimum), tuple(pools), bias
+            )
         if order != "channel":
             gates["spatial"] = SpatialGate(kernel, norm)
         self.gates = nn.ModuleDict(gates)

@@ -39,7 +39,10 @@ class SqueezeExcitation(nn.Module):
         super().__init__()
         width = reduced(channels, reduction, minimum)
         self.excite = nn.Sequential(
-            nn.Linear(channels, width, bias=bias), nn.ReLU(), nn.Linear(width, channels, bias=bias), nn.Sigmoid()
+            nn.Linear(channels, width, bias=bias),
+            nn.ReLU(),
+            nn.Linear(width, channels, bias=bias),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

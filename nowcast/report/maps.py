@@ -50,7 +50,9 @@ def plot_case(case: Case, path: str | os.PathLike, columns: int = 4) -> None:
     pasts = _spread(len(case.past), columns)
     rows: list[tuple[str, np.ndarray, Sequence[int]]] = [("observed", case.observed, futures)]
     rows += [(name, field, futures) for name, field in case.forecasts.items()]
-    figure = Figure(figsize=(2.75 * columns + 1.1, 2.75 * (1 + len(rows)) + 0.7), dpi=90, layout="constrained")
+    height, width = case.past.shape[1:]
+    panel = min(2.4 * height / width + 0.25, 4.0)
+    figure = Figure(figsize=(2.6 * columns + 1.3, panel * (1 + len(rows)) + 0.9), dpi=90, layout="constrained")
     figure.suptitle(f"{case.title}, forecast from {_clock(case.start)} UTC", fontsize=12)
     axes = figure.subplots(1 + len(rows), columns, squeeze=False, sharex=True, sharey=True)
     _row(axes[0], "past", case, case.past, pasts, [k + 1 - len(case.past) for k in pasts])

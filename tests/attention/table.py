@@ -11,8 +11,9 @@ class Case:
     """How the contract test treats one mechanism.
 
     Args:
-        symmetry: the rearrangement of a map it commutes with: any permutation of the pixels ("pixels"), of whole rows and
-            of whole columns ("lines"), a circular shift, a left-right and up-down flip, a transpose, or "none".
+        symmetry: the rearrangement of a map it commutes with: any permutation of the pixels ("pixels"), of
+            whole rows and of whole columns ("lines"), a circular shift, a left-right and up-down flip, a
+            transpose, or "none".
         options: what the contract test builds it with.
         published: its parameter count at C=64 and the options that this count belongs to.
         zero_start: names of parameters that start at zero and are set nonzero before it must act and learn.
@@ -31,7 +32,11 @@ CASES: dict[str, Case] = {
     "eca": Case("pixels", published=(3, {})),
     "se": Case("pixels", published=(512, {"minimum": 1})),
     # G2 spatial and mixed
+    "bam": Case("none", published=(1173, {"minimum": 1})),
     "cbam": Case("none", published=(680, {"minimum": 1})),
+    "scse": Case("pixels", published=(4257, {})),
+    "coordinate": Case("lines", published=(1688, {})),
+    "triplet": Case("none", published=(300, {})),
     # G3 self-attention
     # G4 axial and local
     # G5 token mixing, frequency, hybrid

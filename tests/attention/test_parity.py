@@ -1,7 +1,8 @@
-"""Equal weights, equal output: our modules against vectors of the authors' implementations, where they are at hand.
+"""Equal weights, equal output: our modules against reference vectors of the authors' implementations.
 
-A file NAME.npz holds one implementation in eval mode: weights `param:NNN:…` and state `buffer:NNN:…` in order, inputs
-`input:0`… and the `output`. The table says which of our modules, under which options, is to give that output.
+A file NAME.npz holds one implementation in eval mode: weights `param:NNN:…` and state `buffer:NNN:…` in
+order, inputs `input:0`… and the `output`. The table says which of our modules, under which options, is to
+give that output.
 """
 
 import os
@@ -17,12 +18,14 @@ from tests.attention.parity_table import PARITY
 
 FOLDER = Path(os.environ.get("NOWCAST_PARITY", Path(__file__).parents[3] / "shared" / "parity"))
 FILES = sorted(FOLDER.glob("*.npz")) if FOLDER.is_dir() else []
-REFERENCES = [path for path in FILES if "bug" not in path.stem]  # known defects of published copies are not goals
+REFERENCES = [
+    path for path in FILES if "bug" not in path.stem
+]  # known defects of published copies are not goals
 CHANNELS = 64
 
 
 def fill(targets: list[torch.Tensor], values: list[np.ndarray], kind: str) -> None:
-    """Copy arrays into tensors in order, whatever the split of a size into axes (a linear layer or a 1×1 convolution)."""
+    """Copy arrays into tensors in order; a linear layer and a 1×1 convolution may stand for each other."""
     sizes, given = [target.numel() for target in targets], [value.size for value in values]
     assert sizes == given, f"our {kind} have sizes {sizes}, the reference's {given}"
     with torch.no_grad():
@@ -35,14 +38,15 @@ def ordered(arrays: dict[str, np.ndarray], kind: str) -> list[np.ndarray]:
 
 
 def statistics(module: nn.Module) -> list[torch.Tensor]:
-    """State that training gathers (running means and variances): not constants, and not counters of batches."""
+    """Running means and variances; not constants, and not counters of batches."""
     return [buffer for key, buffer in module.named_buffers() if "running_" in key]
 
 
 @pytest.mark.skipif(not FILES, reason="no reference vectors of the authors' implementations at hand")
 @pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.stem)
 def test_equal_weights_give_the_authors_output(path):
-    assert path.stem in PARITY, f"{path.stem} has no entry in tests/attention/parity_table.py"
+    if path.stem not in PARITY:
+        pytest.fail(f"{path.stem} has no entry in tests/attention/parity_table.py")
     entry = PARITY[path.stem]
     with np.load(path) as archive:
         arrays = dict(archive)

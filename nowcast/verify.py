@@ -1,0 +1,81 @@
+"""Score forecast files: `python -m nowcast.verify --forecast a.nc b.nc --observed ARCHIVE`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from nowcast.contracts import InputError
+from nowcast.data.archive import Archive
+from nowcast.program import run
+from nowcast.report.skill import SkillTable, plot_skill, write_skill_csv
+from nowcast.verification import Pixels
+from nowcast.verifying import verify_files
+
+LISTS = ("--forecast", "--thresholds")
+
+
+def verify(
+    forecast: list[str],
+    observed: str,
+    output: str | None = None,
+    thresholds: tuple[float, ...] = (0.1, 1.0, 5.0),
+    pixels: Pixels = "observed",
+) -> None:
+    """Score rain forecasts by lead time against radar: a table, skill.csv and skill.png.
+
+    Args:
+        forecast: one or several forecast files; all are scored on the same cases and lead times.
+        observed: radar archive, a NetCDF or Zarr path or a quoted glob.
+        output: folder of skill.csv and skill.png; beside the first forecast file unless given.
+        thresholds: rain rates in mm/h of the events that are scored.
+        pixels: observed (all with radar; a missing forecast counts as dry) or common (only those forecast).
+    """
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"{done}/{total} cases", end="\n" if done == total else "\r", file=sys.stderr, flush=True)
+
+    if not forecast:
+        raise InputError("--forecast names no file; give one or several forecast files")
+    first = Path(forecast[0])
+    folder = Path(output) if output else first.with_name(f"{first.stem}_skill")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; --output must name a folder, for skill.csv and skill.png")
+    skill = verify_files(forecast, Archive.open(observed), thresholds, pixels, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_skill_csv(skill, folder / "skill.csv")
+    plot_skill(skill, folder / "skill.png")
+    Console().print(SkillTable(skill))
+    scored, all_times = int(skill.cases[0]), skill.attrs["initial_times"]
+    print(f"scored {scored} of {all_times} initial times: those in every file and with all frames observed")
+    print(f"results are in {folder}: skill.csv, skill.png")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    run(verify, as_lists(sys.argv[1:] if arguments is None else arguments))
+
+
+def as_lists(arguments: Sequence[str]) -> list[str]:
+    """`--forecast a.nc b.nc` as `--forecast ["a.nc", "b.nc"]`, the way the parser reads a list."""
+    words: list[str | list[str]] = []
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if len(option) > 2 and any(name.startswith(option) for name in LISTS):  # options may be abbreviated
+            words += [option, [value] if value else []]
+        elif words and isinstance(words[-1], list) and not argument.startswith("--"):
+            words[-1].append(argument)
+        else:
+            words.append(argument)
+    return [word if isinstance(word, str) else _as_list(word) for word in words]
+
+
+def _as_list(values: list[str]) -> str:
+    return values[0] if len(values) == 1 and values[0].startswith("[") else json.dumps(values)
+
+
+if __name__ == "__main__":
+    main()

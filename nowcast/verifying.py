@@ -1,0 +1,137 @@
+"""Verification of forecast files against an archive: the same cases, lead times and pixels for every file."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from functools import lru_cache, reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from einops import rearrange
+
+from nowcast.contracts import InputError
+from nowcast.data.archive import Archive, Grid
+from nowcast.data.forecast_file import ForecastFile
+from nowcast.verification import Pixels, by_forecast, standard_scores
+
+
+def verify_files(
+    paths: Sequence[str | os.PathLike],
+    archive: Archive,
+    thresholds: Sequence[float] = (0.1, 1.0, 5.0),
+    pixels: Pixels = "observed",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> xr.Dataset:
+    """Scores of forecast files by lead time, pooled over cases: one dataset with dimension forecast.
+
+    A case is an initial time that every file has, and whose frames the archive has at every lead time; the
+    lead times are those that every file has. The variable `cases` says how many were scored, the attribute
+    `initial_times` how many there are in one file or another.
+
+    Args:
+        paths: forecast files.
+        archive: observations, on the grid of the forecasts.
+        thresholds: mm/h, of the categorical scores.
+        pixels: "observed" (a missing forecast counts as dry) or "common" (only where both exist).
+        progress: called with the number of cases done and their total.
+
+    Raises:
+        InputError: for a file given twice, a file on another grid than the archive, no lead time or no
+            initial time that all files have, or no initial time with all its observations.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(closing(ForecastFile.open(path))) for path in _each_once(paths)]
+        for file in files:
+            _check_grid(file, archive)
+        lead_times_s = _shared_lead_times(files)
+        init_times, frames = _cases(files, archive, lead_times_s)
+        numbers = [_places(file.init_times, init_times) for file in files]
+        steps = [_places(file.lead_times_s, lead_times_s) for file in files]
+        scores = [standard_scores((lead_times_s / 60).tolist(), thresholds, pixels) for _ in files]
+        read = lru_cache(maxsize=len(lead_times_s))(archive.read)  # the next case needs most of these again
+        for case, row in enumerate(frames):
+            observed = _batch(np.stack([read(frame) for frame in row]))
+            for file, number, step, score in zip(files, numbers, steps, scores, strict=True):
+                score.update(_batch(file.read(number[case])[step]), observed)
+            progress(case + 1, len(frames))
+        computed = [score.compute() for score in scores]
+        skill = by_forecast(dict(zip(_labels(files), computed, strict=True)))
+        return skill.assign_attrs(initial_times=len(reduce(np.union1d, [file.init_times for file in files])))
+
+
+def _each_once(paths: Sequence[str | os.PathLike]) -> list[str]:
+    for path, times in Counter(os.path.realpath(path) for path in paths).items():
+        if times > 1:
+            raise InputError(f"{path} is given {times} times; name each forecast file once")
+    return [os.fspath(path) for path in paths]
+
+
+def _check_grid(file: ForecastFile, archive: Archive) -> None:
+    if not file.grid.same(archive.grid):
+        raise InputError(
+            f"{file.path} is on another grid ({_describe(file.grid)}) than {archive.paths[0]} "
+            f"({_describe(archive.grid)}); verify against the archive that was forecast"
+        )
+
+
+def _describe(grid: Grid) -> str:
+    spans = (f"{axis.name} from {float(axis[0]):g} to {float(axis[-1]):g}" for axis in (grid.y, grid.x))
+    return f"{grid.shape[0]}×{grid.shape[1]}, {', '.join(spans)}"
+
+
+def _shared_lead_times(files: Sequence[ForecastFile]) -> np.ndarray:
+    shared = reduce(np.intersect1d, [file.lead_times_s for file in files])
+    if not len(shared):
+        minutes = (", ".join(f"{seconds / 60:g}" for seconds in file.lead_times_s) for file in files)
+        have = "; ".join(f"{file.path} has {those} min" for file, those in zip(files, minutes, strict=True))
+        raise InputError(f"no lead time is in all forecast files: {have}")
+    return shared
+
+
+def _cases(
+    files: Sequence[ForecastFile], archive: Archive, lead_times_s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Initial times to score, and for each the archive's frame index at every lead time."""
+    shared = reduce(np.intersect1d, [file.init_times for file in files])
+    if not len(shared):
+        have = "; ".join(f"{f.path} has {_span(f.init_times)}" for f in files)
+        raise InputError(f"no initial time is in all forecast files: {have}")
+    valid = shared[:, None] + lead_times_s.astype("timedelta64[s]")
+    frames = archive.find(valid)
+    whole = (frames >= 0).all(axis=1)
+    if not whole.any():
+        raise InputError(
+            f"{archive.paths[0]} ({_span(archive.times)}) has all frames for none of the {len(shared)} "
+            f"forecasts, which are for {_span(np.unique(valid))}; give the archive of those"
+        )
+    return shared[whole], frames[whole]
+
+
+def _span(times: np.ndarray) -> str:
+    seconds = times.astype("datetime64[s]")
+    return f"{len(times)} times from {seconds.min()} to {seconds.max()}" if len(times) else "no time"
+
+
+def _places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted value stands among values, which need not be sorted."""
+    order = np.argsort(values)
+    return order[np.searchsorted(values, wanted, sorter=order)]
+
+
+def _batch(rate: np.ndarray) -> torch.Tensor:
+    return rearrange(torch.from_numpy(rate), "t h w -> 1 t 1 h w")
+
+
+def _labels(files: Sequence[ForecastFile]) -> list[str]:
+    """Model names; with the file name where models share theirs, and with the path where they share both."""
+    labels = [file.model for file in files]
+    for details in ([Path(file.path).name for file in files], [file.path for file in files]):
+        shared = Counter(labels)
+        labels = [
+            label if shared[label] == 1 else f"{file.model} ({detail})"
+            for label, file, detail in zip(labels, files, details, strict=True)
+        ]
+    return labels

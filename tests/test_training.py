@@ -1,0 +1,192 @@
+"""Training: a checkpoint stands alone and is data, a task is built from its config, masks reach the forecast."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from nowcast.contracts import InputError
+from nowcast.data.archive import Archive
+from nowcast.data.datamodule import Crops, Loading, RadarData
+from nowcast.data.windows import Window
+from nowcast.trained import Trained
+from nowcast.training import build, forecast_rate
+
+CONFIG: dict[str, Any] = {
+    "network": {
+        "class_path": "nowcast.models.se_resunet.SEResUNet",
+        "init_args": {"past_frames": 3, "steps": 4, "width": 8, "depth": 2, "attention": ["se", "eca", None, None, "cbam"]},
+    },
+    "loss": {"class_path": "nowcast.losses.Balanced", "init_args": {"weights": [3, 4, 5, 6]}},
+    "learning_rate": 0.003,
+}
+
+
+def radar(archive_path: Path, folder: Path, **options: Any) -> RadarData:
+    archive = str(archive_path)
+    return RadarData(
+        [archive],
+        [archive],
+        [archive],
+        window=Window(3, 4, 5),
+        crops=Crops(size=16, samples=8, every=6),
+        loading=Loading(batch_size=4, cache=str(folder / "cache")),
+        **options,
+    )
+
+
+def trainer(folder: Path, **options: Any) -> pl.Trainer:
+    return pl.Trainer(
+        **{
+            "default_root_dir": folder,
+            "accelerator": "cpu",
+            "max_epochs": 1,
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            **options,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(archive_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    fit = trainer(folder, enable_checkpointing=False)
+    fit.fit(build(CONFIG), datamodule=radar(archive_path, folder))
+    fit.save_checkpoint(folder / "best.ckpt")
+    return folder / "best.ckpt"
+
+
+def past(height: int = 21, width: int = 30) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return 5 * torch.rand((2, 3, 1, height, width), generator=generator)
+
+
+def test_a_checkpoint_stands_alone(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    twin = build(content["nowcast"]["config"])
+    twin.load_state_dict(content["state_dict"])
+    loaded = Trained.load(checkpoint)
+    assert loaded.name == "SEResUNet"
+    assert (loaded.past_frames, loaded.steps, loaded.step_s) == (3, 4, 300)
+    assert loaded.facts["pixel_m"] == 1000
+    assert len(loaded.digest) == 64
+    with torch.no_grad():
+        expected = forecast_rate(twin.network.eval(), past())
+    torch.testing.assert_close(loaded.forecast(past(), 4), expected)
+    torch.testing.assert_close(loaded.forecast(past(), 2), expected[:, :2])
+    assert not torch.equal(expected[:, 0], past()[:, -1]), "training changed nothing"
+
+
+def test_a_run_folder_serves_as_its_best_checkpoint(checkpoint: Path) -> None:
+    assert Trained.load(checkpoint.parent).digest == Trained.load(checkpoint).digest
+
+
+def test_only_the_last_past_frames_are_used(checkpoint: Path) -> None:
+    loaded = Trained.load(checkpoint)
+    longer = torch.cat([torch.full((2, 5, 1, 21, 30), 7.0), past()], dim=1)
+    torch.testing.assert_close(loaded.forecast(longer, 4), loaded.forecast(past(), 4))
+
+
+def test_pixels_never_observed_are_nan_in_the_forecast_and_no_others(checkpoint: Path) -> None:
+    holes = past()
+    holes[0, :, :, :4] = torch.nan
+    holes[0, 0, :, 10] = torch.nan
+    forecast = Trained.load(checkpoint).forecast(holes, 4)
+    assert torch.isnan(forecast[0, :, :, :4]).all()
+    assert not torch.isnan(forecast[0, :, :, 4:]).any()
+    assert not torch.isnan(forecast[1]).any()
+    assert (forecast.nan_to_num() >= 0).all()
+
+
+def test_unobserved_pixels_of_the_future_do_not_train(archive_path: Path, tmp_path: Path) -> None:
+    task = build(CONFIG)
+    batch = {"past": past(), "future": torch.full((2, 4, 1, 21, 30), torch.nan)}
+    loss, _ = task._loss(batch)
+    assert loss.item() == 0
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.target,))
+
+
+def test_code_in_a_checkpoint_does_not_run(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "extra": Malicious(tmp_path / "ran")}, tmp_path / "bad.ckpt")
+    with pytest.raises(InputError, match="cannot be read as a checkpoint of plain data"):
+        Trained.load(tmp_path / "bad.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_cannot_name_code_outside_the_trusted_packages(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["nowcast"]["config"]["network"]["class_path"] = "antigravity.Module"
+    torch.save(content, tmp_path / "outside.ckpt")
+    with pytest.raises(InputError, match=r"antigravity\.Module, outside the trusted packages"):
+        Trained.load(tmp_path / "outside.ckpt")
+
+
+def test_unusable_checkpoints_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.ckpt").write_bytes(checkpoint.read_bytes()[:5000])
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    for name, said in {
+        "missing.ckpt": "does not exist",
+        "cut.ckpt": "plain data",
+        "text.ckpt": "plain data",
+        "foreign.ckpt": "no checkpoint of nowcast",
+    }.items():
+        with pytest.raises(InputError, match=said) as caught:
+            Trained.load(tmp_path / name)
+        assert name in str(caught.value)
+
+
+def test_weights_that_do_not_fit_are_said(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    content["nowcast"]["config"]["network"]["init_args"]["width"] = 16
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="does not fit its own network"):
+        Trained.load(tmp_path / "other.ckpt")
+
+
+def test_what_the_network_cannot_do_is_said(checkpoint: Path, archive_path: Path) -> None:
+    loaded = Trained.load(checkpoint)
+    with pytest.raises(InputError, match=r"trained for 4 steps \(20 min\), not 5"):
+        loaded.forecast(past(), 5)
+    with pytest.raises(InputError, match="needs 3 past frames, it was given 2"):
+        loaded.forecast(past()[:, :2], 4)
+    loaded.check(Archive.open(archive_path))
+    loaded.facts["pixel_m"] = 2000
+    with pytest.raises(InputError, match=r"grid length of 1000 m, the network was trained on 2000 m; resample"):
+        loaded.check(Archive.open(archive_path))
+
+
+def test_a_split_without_windows_is_named(archive_path: Path, tmp_path: Path) -> None:
+    data = radar(archive_path, tmp_path)
+    data.window = Window(20, 12, 5)
+    with pytest.raises(InputError, match=r"moving\.nc \(24 frames\) has no 32 frames in a row 5 min apart for data\.train"):
+        data.setup("fit")
+
+
+def test_the_loss_falls_and_bf16_and_channels_last_train_too(archive_path: Path, tmp_path: Path) -> None:
+    finals = {}
+    for precision in ("32-true", "bf16-mixed"):
+        pl.seed_everything(0, verbose=False)
+        task = build(CONFIG)
+        fit = trainer(tmp_path, max_epochs=8, precision=precision, enable_checkpointing=False)
+        fit.validate(task, datamodule=radar(archive_path, tmp_path), verbose=False)
+        before = float(fit.callback_metrics["val_loss"])
+        fit.fit(task, datamodule=radar(archive_path, tmp_path))
+        finals[precision] = float(fit.callback_metrics["val_loss"])
+        assert finals[precision] < before
+    assert finals["bf16-mixed"] == pytest.approx(finals["32-true"], rel=0.1)
