@@ -44,7 +44,7 @@ class Catalogue:
     def create(self, name: str, *args: Any, **options: Any) -> Any:
         """Build the named thing. Raises InputError naming an option it does not have."""
         member = self.member(name)
-        allowed = [p for p in inspect.signature(member).parameters][len(args) :]
+        allowed = list(inspect.signature(member).parameters)[len(args) :]
         for option in options:
             if option not in allowed:
                 has = ", ".join(allowed) or "none"

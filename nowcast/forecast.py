@@ -1,4 +1,4 @@
-"""Forecast an archive: `python -m nowcast.forecast --checkpoint RUN/best.ckpt --input ARCHIVE --output forecasts.nc`."""
+"""Forecast an archive: `python -m nowcast.forecast --checkpoint RUN --input ARCHIVE --output forecasts.nc`."""
 
 import sys
 import time

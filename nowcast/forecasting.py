@@ -23,7 +23,8 @@ def possible_starts(archive: Archive, past_frames: int, step_minutes: float) -> 
     pasts = find_windows(archive, past_frames, step_minutes)
     if not len(pasts):
         raise InputError(
-            f"{archive.paths[0]} ({len(archive)} frames) has no {past_frames} frames in a row {step_minutes:g} min apart"
+            f"{archive.paths[0]} ({len(archive)} frames) has no {past_frames} frames in a row "
+            f"{step_minutes:g} min apart"
         )
     return pasts
 
@@ -52,7 +53,10 @@ def choose_starts(archive: Archive, starts: np.ndarray, chosen: str) -> np.ndarr
         row = np.flatnonzero(starts[:, -1] == archive.find(np.array([time]))[0])
         if not len(row):
             first, last = archive.times[starts[0, -1]], archive.times[starts[-1, -1]]
-            raise InputError(f"no forecast can start at {text.strip()}: it needs a frame then and before; from {first} to {last} there are")
+            raise InputError(
+                f"no forecast can start at {text.strip()}: it needs a frame then and before; "
+                f"from {first} to {last} there are"
+            )
         rows.append(int(row[0]))
     return starts[sorted(set(rows))]
 

@@ -52,6 +52,9 @@ class Balanced(Loss):
         mse_weight: of the squared error.
     """
 
+    _edges: torch.Tensor
+    _weights: torch.Tensor
+
     def __init__(
         self,
         thresholds: Sequence[float] = (2, 5, 10, 30),

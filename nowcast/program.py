@@ -6,6 +6,7 @@ ours (with the trace that a bug report needs).
 
 import difflib
 import inspect
+import json
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
@@ -42,11 +43,44 @@ def run(function: Callable[..., Any], arguments: Sequence[str] | None = None) ->
     """
     calm()
     spec = sys.modules[function.__module__].__spec__  # of the file run by python -m, whose module is called __main__
-    parser = Parser(prog=f"python -m {spec.name}" if spec else None, description=inspect.getdoc(function).split("\n\n")[0])
+    parser = Parser(
+        prog=f"python -m {spec.name}" if spec else None,
+        description=(inspect.getdoc(function) or "").split("\n\n")[0],
+    )
     parser.add_function_arguments(function, as_group=False)
     with honest_exit():
-        config = parser.parse_args(arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        config = parser.parse_args(as_lists(words, list_options(function)))
         function(**parser.instantiate_classes(config).as_dict())
+
+
+def list_options(function: Callable[..., Any]) -> list[str]:
+    """The options of a function that take several values."""
+    hints = get_type_hints(function)
+    return [f"--{name}" for name, hint in hints.items() if get_origin(hint) in (list, tuple, Sequence)]
+
+
+def as_lists(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """`--forecast a.nc b.nc` as `--forecast ["a.nc", "b.nc"]`, the way the parser reads a list.
+
+    Args:
+        arguments: the words of a command line.
+        options: those that take several values, such as "--forecast".
+    """
+    words: list[str | list[str]] = []
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if len(option) > 2 and any(name.startswith(option) for name in options):  # options may be abbreviated
+            words += [option, [value] if value else []]
+        elif words and isinstance(words[-1], list) and not argument.startswith("--"):
+            words[-1].append(argument)
+        else:
+            words.append(argument)
+    return [word if isinstance(word, str) else _as_list(word) for word in words]
+
+
+def _as_list(values: list[str]) -> str:
+    return values[0] if len(values) == 1 and values[0].startswith("[") else json.dumps(values)
 
 
 @contextmanager
@@ -61,7 +95,10 @@ def honest_exit() -> Iterator[None]:
         sys.exit(130)
     except Exception:
         traceback.print_exc()
-        print("error: this is a failure of nowcast, not of your input; the lines above say where", file=sys.stderr)
+        print(
+            "error: this is a failure of nowcast, not of your input; the lines above say where",
+            file=sys.stderr,
+        )
         sys.exit(1)
 
 
@@ -97,8 +134,8 @@ def gist(message: str, keys: Sequence[str]) -> str:
     unknown = re.search(r"[Uu]nrecognized arguments: -*([\w.]+)", text)
     group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
     key = re.search(r"(?:[Kk]ey|[Oo]ption) ['\"]([\w.]+)['\"] is not (?:expected|accepted)", text)
-    if unknown or group or key:
-        wrong = f"{group.group(1)}.{group.group(2)}" if group else (unknown or key).group(1)
+    if named := group or unknown or key:
+        wrong = ".".join(named.groups())
         near = difflib.get_close_matches(wrong, keys, n=2, cutoff=0.6)
         return f"no option is called {wrong!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
     text = re.sub(r'Parser key "([^"]*)":', r"\1:", text)

@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+import wandb
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
@@ -38,7 +39,9 @@ class TrainCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run folder, and the lengths that network and data share."""
-        parser.add_argument("--run", type=str, default="runs/run", help="folder of results; a number is added if it exists")
+        parser.add_argument(
+            "--run", type=str, default="runs/run", help="folder of results; a number is added if it exists"
+        )
         for name in ("past_frames", "steps"):
             parser.link_arguments(f"data.window.{name}", f"model.network.init_args.{name}")
 
@@ -51,6 +54,8 @@ class TrainCLI(LightningCLI):
         for logger in loggers if isinstance(loggers, list) else [loggers]:
             if hasattr(logger, "init_args") and getattr(logger.init_args, "save_dir", None) in (None, "."):
                 logger.init_args.save_dir = str(self.run_folder)
+            if "WandbLogger" in str(getattr(logger, "class_path", "")):
+                wandb.setup(wandb.Settings(silent=True))  # before the logger has a chance to speak
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer of the config, with checkpoints, a line an epoch and CSV curves in the run folder."""
@@ -115,7 +120,8 @@ def fresh(folder: Path) -> Path:
 
 def test(cli: TrainCLI, folder: Path) -> None:
     """Score the best checkpoint and persistence on the test windows: prints a table, writes skill files and a case."""
-    best = cli.trainer.checkpoint_callback.best_model_path
+    keeper = cli.trainer.checkpoint_callback
+    best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
     if not best:
         raise InputError("no validation took place, so there is no best checkpoint to test; train at least one epoch")
     cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=best, weights_only=True, verbose=False)
@@ -130,8 +136,7 @@ def test(cli: TrainCLI, folder: Path) -> None:
 
 def rainiest_case(data: RadarData, forecaster: Trained) -> Case:
     """The test window with the most rain at its start, forecast by the network and by persistence."""
-    dataset, batches = data.test_dataloader().dataset, data.test_dataloader().batch_sampler
-    cuts = [cut for batch in batches for cut in batch]
+    dataset, cuts = data.test_cuts()
 
     def rain(cut: Any) -> float:
         source = dataset.sources[cut.source]
@@ -168,7 +173,11 @@ def main(arguments: list[str] | None = None) -> None:
             parser_class=TrainParser,
             parser_kwargs={"prog": "python -m nowcast.train", "description": __doc__},
             seed_everything_default=1,
-            trainer_defaults={"logger": False, "enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False},
+            trainer_defaults={
+                "logger": False,
+                "enable_progress_bar": sys.stderr.isatty(),
+                "enable_model_summary": False,
+            },
         )
         # All that can be wrong with the data is found now, before anything is written or trained.
         cli.datamodule.prepare_data()

@@ -52,13 +52,16 @@ class Trained(Forecaster):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
             raise InputError(
-                f"{path} cannot be read as a checkpoint of plain data: it is damaged, another kind of file, or holds code"
+                f"{path} cannot be read as a checkpoint of plain data: it is damaged, another kind of file, "
+                "or holds code"
             ) from error
         own = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
         if not own or not own.get("config"):
             raise InputError(f"{path} is no checkpoint of nowcast: it does not say how to build its network")
         if own["scaling"] != scaling.NAME:
-            raise InputError(f"{path} was trained with another scaling ({own['scaling']}) than this version's ({scaling.NAME})")
+            raise InputError(
+                f"{path} was trained with another scaling ({own['scaling']}) than this version's ({scaling.NAME})"
+            )
         task = build(own["config"])
         try:
             task.load_state_dict(checkpoint["state_dict"])

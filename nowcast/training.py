@@ -1,4 +1,4 @@
-"""NowcastTask: the one LightningModule (network, loss, scaling, optimiser, scores), and how it is built from a config."""
+"""NowcastTask, the one LightningModule (network, loss, scaling, optimiser, scores), and how a config builds it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, lazy_instance
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from nowcast import scaling
 from nowcast.baselines.persistence import Persistence
 from nowcast.contracts import Batch, InputError
+from nowcast.data.datamodule import RadarData
 from nowcast.losses import MAE, Loss
 from nowcast.verification import Scores, standard_scores
 
@@ -47,7 +49,7 @@ class NowcastTask(pl.LightningModule):
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.thresholds = tuple(thresholds)
         if channels_last:
-            self.network.to(memory_format=torch.channels_last)
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config: dict[str, Any] | None = None  # class paths and arguments that built this; see `build`
         self.skill: dict[str, Scores] = {}
 
@@ -88,7 +90,7 @@ class NowcastTask(pl.LightningModule):
         self.skill["network"].update(forecast_rate(self.network, past), future)
         self.skill["persistence"].update(Persistence().forecast(past, future.shape[1]), future)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a linear warm-up and a cosine down to zero over the whole run."""
         optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         total = int(min(self.trainer.estimated_stepping_batches, 10**9))
@@ -107,7 +109,7 @@ class NowcastTask(pl.LightningModule):
         checkpoint[CHECKPOINT_KEY] = {
             "config": self.config,
             "scaling": scaling.NAME,
-            "data": self.trainer.datamodule.facts(),
+            "data": self._data().facts(),
         }
 
     def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,8 +123,12 @@ class NowcastTask(pl.LightningModule):
             )
         return self.loss(forecast, target, known), forecast
 
+    def _data(self) -> RadarData:
+        data: RadarData = self.trainer.datamodule  # type: ignore[attr-defined]
+        return data
+
     def _scores(self) -> Scores:
-        return standard_scores(self.trainer.datamodule.window.lead_times, self.thresholds)
+        return standard_scores(self._data().window.lead_times, self.thresholds)
 
 
 def as_rate(scaled: torch.Tensor, past: torch.Tensor) -> torch.Tensor:

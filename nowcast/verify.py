@@ -1,8 +1,6 @@
 """Score forecast files: `python -m nowcast.verify --forecast a.nc b.nc --observed ARCHIVE`."""
 
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,8 +11,6 @@ from nowcast.program import run
 from nowcast.report.skill import SkillTable, plot_skill, write_skill_csv
 from nowcast.verification import Pixels
 from nowcast.verifying import verify_files
-
-LISTS = ("--forecast", "--thresholds")
 
 
 def verify(
@@ -31,7 +27,7 @@ def verify(
         observed: radar archive, a NetCDF or Zarr path or a quoted glob.
         output: folder of skill.csv and skill.png; beside the first forecast file unless given.
         thresholds: rain rates in mm/h of the events that are scored.
-        pixels: observed (all with radar; a missing forecast counts as dry) or common (only those forecast).
+        pixels: observed (all with radar; a missing forecast counts as dry) or common (those that all forecast).
     """
 
     def progress(done: int, total: int) -> None:
@@ -54,28 +50,5 @@ def verify(
     print(f"results are in {folder}: skill.csv, skill.png")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
-    run(verify, as_lists(sys.argv[1:] if arguments is None else arguments))
-
-
-def as_lists(arguments: Sequence[str]) -> list[str]:
-    """`--forecast a.nc b.nc` as `--forecast ["a.nc", "b.nc"]`, the way the parser reads a list."""
-    words: list[str | list[str]] = []
-    for argument in arguments:
-        option, _, value = argument.partition("=")
-        if len(option) > 2 and any(name.startswith(option) for name in LISTS):  # options may be abbreviated
-            words += [option, [value] if value else []]
-        elif words and isinstance(words[-1], list) and not argument.startswith("--"):
-            words[-1].append(argument)
-        else:
-            words.append(argument)
-    return [word if isinstance(word, str) else _as_list(word) for word in words]
-
-
-def _as_list(values: list[str]) -> str:
-    return values[0] if len(values) == 1 and values[0].startswith("[") else json.dumps(values)
-
-
 if __name__ == "__main__":
-    main()
+    run(verify)

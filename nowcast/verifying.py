@@ -35,7 +35,8 @@ def verify_files(
         paths: forecast files.
         archive: observations, on the grid of the forecasts.
         thresholds: mm/h, of the categorical scores.
-        pixels: "observed" (a missing forecast counts as dry) or "common" (only where both exist).
+        pixels: "observed" (a missing forecast counts as dry) or "common" (only where observation and all
+            forecasts exist).
         progress: called with the number of cases done and their total.
 
     Raises:
@@ -54,8 +55,11 @@ def verify_files(
         read = lru_cache(maxsize=len(lead_times_s))(archive.read)  # the next case needs most of these again
         for case, row in enumerate(frames):
             observed = _batch(np.stack([read(frame) for frame in row]))
-            for file, number, step, score in zip(files, numbers, steps, scores, strict=True):
-                score.update(_batch(file.read(number[case])[step]), observed)
+            rates = [f.read(n[case])[step] for f, n, step in zip(files, numbers, steps, strict=True)]
+            if pixels == "common":
+                rates = _where_all_exist(rates)
+            for score, rate in zip(scores, rates, strict=True):
+                score.update(_batch(rate), observed)
             progress(case + 1, len(frames))
         computed = [score.compute() for score in scores]
         skill = by_forecast(dict(zip(_labels(files), computed, strict=True)))
@@ -91,9 +95,7 @@ def _shared_lead_times(files: Sequence[ForecastFile]) -> np.ndarray:
     return shared
 
 
-def _cases(
-    files: Sequence[ForecastFile], archive: Archive, lead_times_s: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _cases(files: Sequence[ForecastFile], archive: Archive, lead_times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Initial times to score, and for each the archive's frame index at every lead time."""
     shared = reduce(np.intersect1d, [file.init_times for file in files])
     if not len(shared):
@@ -119,6 +121,11 @@ def _places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Where each wanted value stands among values, which need not be sorted."""
     order = np.argsort(values)
     return order[np.searchsorted(values, wanted, sorter=order)]
+
+
+def _where_all_exist(rates: Sequence[np.ndarray]) -> list[np.ndarray]:
+    missing = np.isnan(np.stack(rates)).any(axis=0)
+    return [np.where(missing, np.float32(np.nan), rate) for rate in rates]
 
 
 def _batch(rate: np.ndarray) -> torch.Tensor:

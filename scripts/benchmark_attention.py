@@ -98,9 +98,7 @@ def main(
             for size in sorted(sizes or (16, 32, 64, 128)):
                 seconds, peak = (foreseen(own, quantity, size**2) for quantity in ("seconds", "peak_bytes"))
                 if seconds > most_seconds or peak > most_gib * 2**30:
-                    console.print(
-                        f"{name} ({kind}): {size}² left out ({seconds:.0f} s, {peak:.1e} bytes foreseen)"
-                    )
+                    console.print(f"{name} ({kind}): {size}² left out ({seconds:.0f} s, {peak:.1e} bytes foreseen)")
                     break
                 x = torch.randn(*leading, channels, size, size, device=device, requires_grad=True)
                 own.append(Measurement(name, kind, size**2, *measure(function, module, x, repeats)))
@@ -176,9 +174,7 @@ def foreseen(past: list[Measurement], quantity: str, pixels: int) -> float:
     return getattr(past[-1], quantity) * (pixels / past[-1].pixels) ** max(growth, 1.0)
 
 
-def grouped(
-    measurements: list[Measurement], kind: str
-) -> Iterator[tuple[attention.Card, str, list[Measurement]]]:
+def grouped(measurements: list[Measurement], kind: str) -> Iterator[tuple[attention.Card, str, list[Measurement]]]:
     """Measurements of each mechanism, by family and name."""
     names = {m.name for m in measurements if m.kind == kind}
     for name in sorted(names, key=lambda name: (attention.card(name).family, name)):
@@ -230,9 +226,7 @@ def write_csv(measurements: list[Measurement], path: Path) -> None:
         writer.writerow(("name", "kind", "family", "parameters_at_64", "pixels", "seconds", "peak_bytes"))
         for m in measurements:
             info = attention.info(m.name)
-            writer.writerow(
-                (m.name, m.kind, info.family, info.parameters, m.pixels, f"{m.seconds:.6g}", m.peak_bytes)
-            )
+            writer.writerow((m.name, m.kind, info.family, info.parameters, m.pixels, f"{m.seconds:.6g}", m.peak_bytes))
 
 
 def plot(measurements: list[Measurement], path: Path) -> None:

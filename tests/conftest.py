@@ -47,8 +47,16 @@ def moving_rain(
         },
         coords={
             "time": times.astype("datetime64[ns]"),
-            "y": ("y", 3e6 - 1000.0 * np.arange(height), {"standard_name": "projection_y_coordinate", "units": "m"}),
-            "x": ("x", 4e6 + 1000.0 * np.arange(width), {"standard_name": "projection_x_coordinate", "units": "m"}),
+            "y": (
+                "y",
+                3e6 - 1000.0 * np.arange(height),
+                {"standard_name": "projection_y_coordinate", "units": "m"},
+            ),
+            "x": (
+                "x",
+                4e6 + 1000.0 * np.arange(width),
+                {"standard_name": "projection_x_coordinate", "units": "m"},
+            ),
         },
         attrs={"institution": "nobody"},
     )
@@ -74,4 +82,14 @@ def real_events() -> Path:
     folder = Path(os.environ.get("NOWCAST_RADAR_EVENTS", Path(__file__).parents[2] / "shared" / "radar"))
     if not (folder / "mch_20160711.nc").exists():
         pytest.skip("no folder of real radar events at hand")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def broken(rain: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of unusable archives; see tests/broken.py."""
+    from tests.broken import write_broken
+
+    folder = tmp_path_factory.mktemp("broken")
+    write_broken(rain, folder)
     return folder

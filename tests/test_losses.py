@@ -45,7 +45,8 @@ def test_a_batch_without_a_known_pixel_costs_nothing_and_is_finite(loss: Loss) -
 
 
 @pytest.mark.parametrize(
-    ("rate", "weight"), [(0, 1), (1.9, 1), (2.0, 2), (4.9, 2), (5, 5), (9.9, 5), (10, 10), (29.9, 10), (30, 30)]
+    ("rate", "weight"),
+    [(0, 1), (1.9, 1), (2.0, 2), (4.9, 2), (5, 5), (9.9, 5), (10, 10), (29.9, 10), (30, 30)],
 )
 def test_balanced_weights_are_those_of_hko7(rate: float, weight: float) -> None:
     target, known = scale(torch.tensor([float(rate)]))

@@ -1,12 +1,8 @@
 """`python -m nowcast.train`: one command leaves a whole run folder, and a wrong one leaves nothing."""
 
 import csv
-import io
-import runpy
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,31 +13,9 @@ import yaml
 from nowcast.data.archive import write_archive
 from nowcast.trained import Trained
 from tests.conftest import moving_rain
+from tests.programs import ROOT, run
 
-ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a program printed and how it ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(program: str, *arguments: object) -> Outcome:
-    """A program of nowcast as `python -m program arguments` runs it, without the seconds that a new process takes."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", [program, *map(str, arguments)])
-        patch.chdir(ROOT)
-        try:
-            runpy.run_module(program, run_name="__main__", alter_sys=True)
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +65,9 @@ def test_a_run_leaves_all_that_it_promises(finished: subprocess.CompletedProcess
     assert Trained.load(folder / "run").steps == 3
 
 
-def test_it_prints_skill_beside_persistence_and_nothing_odd(finished: subprocess.CompletedProcess[str]) -> None:
+def test_it_prints_skill_beside_persistence_and_nothing_odd(
+    finished: subprocess.CompletedProcess[str],
+) -> None:
     assert "epoch 2/2: loss" in finished.stdout
     assert "waiting for data" in finished.stdout
     assert "persistence" in finished.stdout
@@ -102,7 +78,9 @@ def test_skill_is_that_of_both_on_the_same_cases(finished: subprocess.CompletedP
     with open(folder / "run" / "skill.csv") as file:
         rows = list(csv.DictReader(file))
     assert {row["forecast"] for row in rows} == {"SEResUNet", "persistence"}
-    counts = {row["forecast"]: row["value"] for row in rows if row["score"] == "pixel_count" and row["lead_time_min"] == "15"}
+    counts = {
+        row["forecast"]: row["value"] for row in rows if row["score"] == "pixel_count" and row["lead_time_min"] == "15"
+    }
     assert len(set(counts.values())) == 1
     assert float(counts["persistence"]) > 0
 
@@ -112,7 +90,14 @@ def test_training_curves_hold_skill_by_lead_time_and_time_spent_waiting(
 ) -> None:
     with open(folder / "run" / "metrics.csv") as file:
         names = next(csv.reader(file))
-    assert {"train_loss", "val_loss", "val_mae/5min", "val_csi_1/15min", "data_wait", "windows_per_second"} <= set(names)
+    assert {
+        "train_loss",
+        "val_loss",
+        "val_mae/5min",
+        "val_csi_1/15min",
+        "data_wait",
+        "windows_per_second",
+    } <= set(names)
 
 
 def test_the_resolved_config_repeats_the_run(finished: subprocess.CompletedProcess[str], folder: Path) -> None:
@@ -154,7 +139,10 @@ def test_programs_say_the_same_scores_as_the_test_of_the_run(
 ) -> None:
     """Every third window was tested: forecast just those and verify them from the files."""
     times = ",".join(f"2020-06-03T00:{minute:02}" for minute in (5, 20, 35, 50))
-    for name, source in {"SEResUNet": ["--checkpoint", folder / "run"], "persistence": ["--baseline", "persistence"]}.items():
+    for name, source in {
+        "SEResUNet": ["--checkpoint", folder / "run"],
+        "persistence": ["--baseline", "persistence"],
+    }.items():
         made = run(
             "nowcast.forecast", *source, "--input", folder / "test.nc", "--output", tmp_path / f"{name}.nc",
             "--minutes", 15, "--init", times,

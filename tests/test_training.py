@@ -17,7 +17,13 @@ from nowcast.training import build, forecast_rate
 CONFIG: dict[str, Any] = {
     "network": {
         "class_path": "nowcast.models.se_resunet.SEResUNet",
-        "init_args": {"past_frames": 3, "steps": 4, "width": 8, "depth": 2, "attention": ["se", "eca", None, None, "cbam"]},
+        "init_args": {
+            "past_frames": 3,
+            "steps": 4,
+            "width": 8,
+            "depth": 2,
+            "attention": ["se", "eca", None, None, "cbam"],
+        },
     },
     "loss": {"class_path": "nowcast.losses.Balanced", "init_args": {"weights": [3, 4, 5, 6]}},
     "learning_rate": 0.003,
@@ -174,7 +180,9 @@ def test_what_the_network_cannot_do_is_said(checkpoint: Path, archive_path: Path
 def test_a_split_without_windows_is_named(archive_path: Path, tmp_path: Path) -> None:
     data = radar(archive_path, tmp_path)
     data.window = Window(20, 12, 5)
-    with pytest.raises(InputError, match=r"moving\.nc \(24 frames\) has no 32 frames in a row 5 min apart for data\.train"):
+    with pytest.raises(
+        InputError, match=r"moving\.nc \(24 frames\) has no 32 frames in a row 5 min apart for data\.train"
+    ):
         data.setup("fit")
 
 

@@ -8,7 +8,8 @@ import pytest
 from nowcast import baselines
 from nowcast.data.archive import Archive
 from nowcast.forecasting import forecast_archive, possible_starts
-from nowcast.verify import as_lists, main
+from nowcast.program import as_lists, run
+from nowcast.verify import verify
 from nowcast.verifying import verify_files
 
 
@@ -27,19 +28,8 @@ def test_the_csv_holds_the_scores_and_all_is_said(
     forecasts: list[str], archive_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "deep" / "results"
-    main(
-        [
-            "--forecast",
-            *forecasts,
-            "--observed",
-            str(archive_path),
-            "--output",
-            str(output),
-            "--thresholds",
-            "1",
-            "5",
-        ]
-    )
+    files = ["--forecast", *forecasts, "--observed", str(archive_path), "--output", str(output)]
+    run(verify, [*files, "--thresholds", "1", "5"])
     skill = verify_files(forecasts, Archive.open(archive_path), (1, 5))
     with open(output / "skill.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -61,7 +51,7 @@ def test_the_csv_holds_the_scores_and_all_is_said(
 
 
 def test_results_go_beside_the_first_file_unless_told(forecasts: list[str], archive_path: Path) -> None:
-    main(["--forecast", forecasts[1], "--observed", str(archive_path)])
+    run(verify, ["--forecast", forecasts[1], "--observed", str(archive_path)])
     folder = Path(forecasts[1]).with_name("some_skill")
     assert sorted(path.name for path in folder.iterdir()) == ["skill.csv", "skill.png"]
 
@@ -69,19 +59,9 @@ def test_results_go_beside_the_first_file_unless_told(forecasts: list[str], arch
 def test_the_rule_of_pixels_is_taken(
     forecasts: list[str], archive_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(
-        [
-            "--forecast",
-            forecasts[0],
-            "--observed",
-            str(archive_path),
-            "--output",
-            str(tmp_path),
-            "--pixels",
-            "common",
-        ]
-    )
-    assert "pixels both observed and forecast" in capsys.readouterr().out.replace("\n", " ")
+    files = ["--forecast", forecasts[0], "--observed", str(archive_path), "--output", str(tmp_path)]
+    run(verify, [*files, "--pixels", "common"])
+    assert "pixels observed and forecast by all" in capsys.readouterr().out.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +87,7 @@ def test_a_mistake_is_a_line_with_code_2_and_leaves_nothing(
 ) -> None:
     options = {"--forecast": forecasts, "--observed": [str(archive_path)], "--output": [str(tmp_path / "o")]}
     with pytest.raises(SystemExit) as caught:
-        main([word for option, values in (options | changes).items() for word in (option, *values)])
+        run(verify, [word for option, values in (options | changes).items() for word in (option, *values)])
     error = capsys.readouterr().err
     assert caught.value.code == 2
     assert said in error
@@ -118,21 +98,13 @@ def test_a_mistake_is_a_line_with_code_2_and_leaves_nothing(
 def test_a_file_is_no_folder_of_results(
     forecasts: list[str], archive_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
     with pytest.raises(SystemExit) as caught:
-        main(
-            [
-                "--forecast",
-                *forecasts,
-                "--observed",
-                str(archive_path),
-                "--output",
-                str(tmp_path / "notes.txt"),
-            ]
-        )
+        run(verify, ["--forecast", *forecasts, "--observed", str(archive_path), "--output", str(notes)])
     assert caught.value.code == 2
     assert "notes.txt is a file" in capsys.readouterr().err
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert notes.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -140,13 +112,11 @@ def test_a_file_is_no_folder_of_results(
     [
         ("--forecast a.nc", '--forecast ["a.nc"]'),
         ("--forecast a.nc b.nc --observed o.nc", '--forecast ["a.nc","b.nc"] --observed o.nc'),
-        (
-            "--forecast=a.nc --thresholds 1 2 --pixels common",
-            '--forecast ["a.nc"] --thresholds ["1","2"] --pixels common',
-        ),
+        ("--forecast=a.nc --pixels common", '--forecast ["a.nc"] --pixels common'),
+        ("--pixels common --threshold 1 2", '--pixels common --threshold ["1","2"]'),
         ("--thresholds [1,2] --help", "--thresholds [1,2] --help"),
         ("--observed o.nc p.nc", "--observed o.nc p.nc"),
     ],
 )
 def test_lists_may_be_given_with_spaces(given: str, read: str) -> None:
-    assert [word.replace(", ", ",") for word in as_lists(given.split())] == read.split()
+    assert [word.replace(", ", ",") for word in as_lists(given.split(), ["--forecast", "--thresholds"])] == read.split()

@@ -128,6 +128,27 @@ def test_pixels_without_a_forecast_are_dry_or_left_out(archive: Archive, tmp_pat
     np.testing.assert_allclose(common.missing_share, observed[:, 40:].sum() / observed.sum())
 
 
+def test_common_pixels_are_those_that_all_files_have(archive: Archive, tmp_path: Path) -> None:
+    """Otherwise a file could look good by leaving out what the others dare to forecast."""
+
+    def half(keep: slice) -> Callable[[np.datetime64, int], np.ndarray]:
+        def rate(time: np.datetime64, lead: int) -> np.ndarray:
+            half_known = np.full(archive.grid.shape, np.nan, dtype=np.float32)
+            half_known[keep] = frame(archive, time)[keep]
+            return half_known
+
+        return rate
+
+    paths = [
+        write(tmp_path / f"{name}.nc", archive, range(4), [5, 10], half(keep))
+        for name, keep in {"north": slice(0, 25), "south": slice(15, None)}.items()
+    ]
+    skill = verify_files(paths, archive, pixels="common")
+    observed = [np.isfinite(archive.read(index)[15:25]).sum() for index in range(1, 5)]
+    assert (skill.pixel_count == sum(observed)).all()
+    xr.testing.assert_equal(skill.isel(forecast=0, drop=True), skill.isel(forecast=1, drop=True))
+
+
 def test_curves_are_named_by_model_then_file_then_path(archive: Archive, tmp_path: Path) -> None:
     models = {"one.nc": "flow", "two.nc": "net", "there/two.nc": "net", "three.nc": "net"}
     paths = [write(tmp_path / name, archive, [0], [5], model=model) for name, model in models.items()]
@@ -160,17 +181,13 @@ def test_another_grid_is_refused_with_both_files_named(archive: Archive, tmp_pat
 
 def test_files_that_share_no_lead_time_are_refused(archive: Archive, tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{lead}.nc", archive, [0], [lead]) for lead in (5, 10)]
-    with pytest.raises(
-        InputError, match=r"no lead time .* 5\.nc has 5 min; .*10\.nc has 10 min".replace(" .* ", ".*")
-    ):
+    with pytest.raises(InputError, match=r"no lead time is in all.*5\.nc has 5 min; .*10\.nc has 10 min"):
         verify_files(paths, archive)
 
 
 def test_files_that_share_no_initial_time_are_refused(archive: Archive, tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{start}.nc", archive, [start], [5]) for start in (0, 1)]
-    with pytest.raises(
-        InputError, match=r"no initial time is in all.*0\.nc has 1 times from 2020-06-01T12:00:00"
-    ):
+    with pytest.raises(InputError, match=r"no initial time is in all.*0\.nc has 1 times from 2020-06-01T12"):
         verify_files(paths, archive)
 
 

@@ -40,9 +40,7 @@ def names(family: str | None = None) -> list[str]:
     """
     families = {name: card(name).family for name in CATALOGUE.names()}
     if family is not None and family not in families.values():
-        raise InputError(
-            f"no attention is of family {family!r}; there are {', '.join(sorted(set(families.values())))}"
-        )
+        raise InputError(f"no attention is of family {family!r}; there are {', '.join(sorted(set(families.values())))}")
     return [name for name, its_family in families.items() if family in (None, its_family)]
 
 

@@ -104,9 +104,7 @@ def page() -> str:
     sections = [PAGE_HEAD]
     for family, members in by_family():
         sections.append(f"\n## {family.capitalize()}\n\n")
-        sections.append(
-            "| name | paper | computes | parameters | time | memory | options and their defaults |\n"
-        )
+        sections.append("| name | paper | computes | parameters | time | memory | options and their defaults |\n")
         sections.append("|---|---|---|---|---|---|---|\n")
         sections.extend(markdown_row(info) for info in members)
     return "".join(sections)

@@ -108,9 +108,7 @@ class ConvolutionalBlockAttention(nn.Module):
         gates: dict[str, nn.Module] = {}
         # Always built channel first, so that a state dict fits whatever the order.
         if order != "spatial":
-            gates["channel"] = ChannelGate(
-                channels, reduced(channels, reduction, minimum), tuple(pools), bias
-            )
+            gates["channel"] = ChannelGate(channels, reduced(channels, reduction, minimum), tuple(pools), bias)
         if order != "channel":
             gates["spatial"] = SpatialGate(kernel, norm)
         self.gates = nn.ModuleDict(gates)

@@ -37,9 +37,7 @@ class EfficientChannelAttention(nn.Module):
         offset: b of that rule.
     """
 
-    def __init__(
-        self, channels: int, *, kernel: int | None = None, gamma: float = 2.0, offset: float = 1.0
-    ) -> None:
+    def __init__(self, channels: int, *, kernel: int | None = None, gamma: float = 2.0, offset: float = 1.0) -> None:
         super().__init__()
         if kernel is None:
             whole = int(abs(math.log2(channels) + offset) / gamma)

@@ -38,7 +38,7 @@ class TripletAttention(nn.Module):
 
     (B, C, H, W) → (B, C, H, W). A plane's gate is CBAM's spatial gate of the turned map: the third axis is
     pooled to its maximum and mean, then convolution, batch norm and σ. Turning is a view and pooling comes
-    first, so no turned copy of the map is made. Channels are an axis of two planes: their order gets a meaning.
+    first, so no turned copy of the map is made. Channels are an axis of two planes: their order matters.
 
     Args:
         channels: C; no weight depends on it.
@@ -49,9 +49,7 @@ class TripletAttention(nn.Module):
         InputError: for an even kernel or for planes that do not exist.
     """
 
-    def __init__(
-        self, channels: int, *, kernel: int = 7, planes: Sequence[Plane] = ("cw", "hc", "hw")
-    ) -> None:
+    def __init__(self, channels: int, *, kernel: int = 7, planes: Sequence[Plane] = ("cw", "hc", "hw")) -> None:
         super().__init__()
         if kernel % 2 == 0:
             raise InputError(f"triplet needs an odd kernel, not {kernel}: an even one shifts the plane")
@@ -60,7 +58,5 @@ class TripletAttention(nn.Module):
         self.gates = nn.ModuleDict({plane: SpatialGate(kernel, norm=True) for plane in planes})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        gates = [
-            rearrange(gate(rearrange(x, TURN[plane])), BACK[plane]) for plane, gate in self.gates.items()
-        ]
+        gates = [rearrange(gate(rearrange(x, TURN[plane])), BACK[plane]) for plane, gate in self.gates.items()]
         return x * (sum(gates) / len(gates))

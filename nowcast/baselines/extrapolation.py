@@ -72,5 +72,7 @@ def _pysteps() -> ModuleType:
             import pysteps.motion
             import pysteps.nowcasts
     except ImportError as error:
-        raise InputError(f"extrapolation needs pysteps and opencv ({error}): pip install 'nowcast[baselines]'") from error
+        raise InputError(
+            f"extrapolation needs pysteps and opencv ({error}): pip install 'nowcast[baselines]'"
+        ) from error
     return pysteps

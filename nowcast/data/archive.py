@@ -52,7 +52,9 @@ class Grid:
             return float("nan")
         length = abs(float(self.y[-1] - self.y[0])) / (self.y.size - 1)
         text = str(self.y.attrs.get("units", "m")).lower()
-        return length * (METRES_PER_DEGREE if text.startswith("degree") else 1000.0 if text in ("km", "kilometers") else 1)
+        return length * (
+            METRES_PER_DEGREE if text.startswith("degree") else 1000.0 if text in ("km", "kilometers") else 1
+        )
 
     def same(self, other: "Grid") -> bool:
         """Whether both name the same pixels."""
@@ -101,7 +103,7 @@ class Archive:
         """
         sources = [source] if isinstance(source, str | os.PathLike) else list(source)
         paths: list[str] = []
-        for one in map(os.fspath, sources):
+        for one in (os.fspath(source) for source in sources):
             found = sorted(glob.glob(one)) if glob.has_magic(one) else [one]
             if not found:
                 raise InputError(f"{one} matches no file")

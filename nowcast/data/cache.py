@@ -32,7 +32,7 @@ class Frames:
             return
         coarse = self.path.with_suffix(".coarse.npz")
         if not (self.path.exists() and coarse.exists()):
-            self._fill(archive, coarse)
+            self._fill(archive, self.path, coarse)
         with np.load(coarse) as maps:
             self.rain, self.known = maps["rain"], maps["known"]
         self._packed = np.load(self.path, mmap_mode="r")
@@ -58,9 +58,9 @@ class Frames:
         if self.path is not None:
             self._packed = np.load(self.path, mmap_mode="r")
 
-    def _fill(self, archive: Archive, coarse: Path) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+    def _fill(self, archive: Archive, path: Path, coarse: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             packed = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint16, shape=self.shape)
             rain, known = self._decode(archive, packed)
@@ -69,7 +69,7 @@ class Frames:
             part_coarse = coarse.with_name(f".{os.getpid()}.{coarse.name}")
             np.savez(part_coarse, rain=rain, known=known)
             os.replace(part_coarse, coarse)
-            os.replace(part, self.path)
+            os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 

@@ -1,10 +1,9 @@
 """RadarData: archives in, batches of windows out, for training, validation and test."""
 
 import multiprocessing
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 from torch.utils.data import DataLoader
@@ -12,7 +11,7 @@ from torch.utils.data import DataLoader
 from nowcast.contracts import InputError
 from nowcast.data.archive import Archive
 from nowcast.data.cache import Frames
-from nowcast.data.dataset import Cuts, RainSampler, SameSource, Source, tiles
+from nowcast.data.dataset import Cut, Cuts, RainSampler, SameSource, Source, tiles
 from nowcast.data.splits import Block, as_block
 from nowcast.data.synthetic import Synthesis, synthesize
 from nowcast.data.windows import Window, find_windows
@@ -82,7 +81,13 @@ class RadarData(pl.LightningDataModule):
         synthetic: Synthesis | None = None,
     ) -> None:
         super().__init__()
-        self.root, self.window, self.crops, self.loading, self.synthetic = root, window, crops, loading, synthetic
+        self.root, self.window, self.crops, self.loading, self.synthetic = (
+            root,
+            window,
+            crops,
+            loading,
+            synthetic,
+        )
         self.blocks = {"train": train, "val": val, "test": test}
         self.sources: dict[str, list[Source]] = {}
         self.archives: dict[str, list[Archive]] = {}
@@ -147,16 +152,27 @@ class RadarData(pl.LightningDataModule):
             frames = Frames(archive, self.loading.cache)
             self.sources[split].append(Source(archive.name, frames, archive.times, windows))
 
-    def _tiled(self, split: str) -> DataLoader:
+    def test_cuts(self) -> tuple[Cuts, list[Cut]]:
+        """All that is tested, in order, to look at single cases: `dataset[cut]` for each cut."""
+        return self._fixed("test")
+
+    def _fixed(self, split: str) -> tuple[Cuts, list[Cut]]:
         cuts = tiles(self.sources[split], self.crops.tile, self.crops.every)
-        dataset = Cuts(self.sources[split], self.window.past_frames, self.crops.tile)
+        return Cuts(self.sources[split], self.window.past_frames, self.crops.tile), cuts
+
+    def _tiled(self, split: str) -> DataLoader:
+        dataset, cuts = self._fixed(split)
         return self._loader(dataset, batch_sampler=SameSource(cuts, self.loading.batch_size))
 
-    def _loader(self, dataset: Cuts, **order: object) -> DataLoader:
+    def _loader(self, dataset: Cuts, **order: Any) -> DataLoader:
         workers = self.loading.workers
         context = multiprocessing.get_context(self.loading.start_method) if workers else None
         return DataLoader(
-            dataset, num_workers=workers, multiprocessing_context=context, persistent_workers=workers > 0, **order
+            dataset,
+            num_workers=workers,
+            multiprocessing_context=context,
+            persistent_workers=workers > 0,
+            **order,
         )
 
 

@@ -92,7 +92,13 @@ class RainSampler(Sampler[Cut]):
     LEAST_KNOWN = 0.5  # cuts with less radar coverage teach little
 
     def __init__(
-        self, sources: Sequence[Source], size: int, samples: int, floor: float = 0.02, turn: bool = True, seed: int = 0
+        self,
+        sources: Sequence[Source],
+        size: int,
+        samples: int,
+        floor: float = 0.02,
+        turn: bool = True,
+        seed: int = 0,
     ) -> None:
         self.sources, self.size, self.samples = sources, size, samples
         self.turn, self.seed, self.epoch = turn, seed, 0
@@ -101,7 +107,9 @@ class RainSampler(Sampler[Cut]):
         self._ends = np.cumsum([weights.size for weights in maps])
         self._cumulative = np.cumsum(np.concatenate([weights.ravel() for weights in maps]).astype(np.float64))
         if self._cumulative[-1] <= 0:
-            raise InputError(f"no place of the training archives has {self.LEAST_KNOWN:.0%} radar coverage in {size} pixels")
+            raise InputError(
+                f"no place of the training archives has {self.LEAST_KNOWN:.0%} radar coverage in {size} pixels"
+            )
 
     def __len__(self) -> int:
         return self.samples
@@ -137,7 +145,9 @@ def _box_means(maps: np.ndarray, side: int) -> np.ndarray:
     """Means of (T, h, w) over every side×side box that lies inside (over the whole where the map is smaller)."""
     rows, columns = min(side, maps.shape[1]), min(side, maps.shape[2])
     sums = np.pad(maps.astype(np.float64).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
-    boxes = sums[:, rows:, columns:] - sums[:, :-rows, columns:] - sums[:, rows:, :-columns] + sums[:, :-rows, :-columns]
+    boxes = (
+        sums[:, rows:, columns:] - sums[:, :-rows, columns:] - sums[:, rows:, :-columns] + sums[:, :-rows, :-columns]
+    )
     return boxes / side**2
 
 

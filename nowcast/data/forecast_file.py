@@ -28,7 +28,9 @@ class ForecastWriter:
         attrs: global attributes; `source` names the model.
     """
 
-    def __init__(self, path: str | os.PathLike, grid: Grid, lead_times_s: Sequence[int], attrs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str | os.PathLike, grid: Grid, lead_times_s: Sequence[int], attrs: Mapping[str, Any]
+    ) -> None:
         self.path = Path(path)
         if self.path.suffix != ".nc":
             raise InputError(f"{self.path} must end in .nc: forecasts are written as NetCDF4")
@@ -61,7 +63,12 @@ class ForecastWriter:
     def _define(self) -> None:
         file, (height, width) = self._file, self.grid.shape
         file.setncatts({"Conventions": "CF-1.11", "title": "precipitation nowcast", **self.attrs})
-        for dimension, size in (("init_time", None), ("lead_time", len(self.lead_times_s)), ("y", height), ("x", width)):
+        for dimension, size in (
+            ("init_time", None),
+            ("lead_time", len(self.lead_times_s)),
+            ("y", height),
+            ("x", width),
+        ):
             file.createDimension(dimension, size)
         time = {"units": TIME_UNITS, "calendar": "standard"}
         self._variable("init_time", "i8", ("init_time",), standard_name="forecast_reference_time", **time)
@@ -117,7 +124,9 @@ class ForecastFile:
         self.init_times = self._dataset["init_time"].values.astype("datetime64[ms]")
         self.lead_times_s = self._dataset["lead_time"].values.astype(np.int64)
         self.model = str(self._dataset.attrs.get("model", Path(self.path).stem))
-        crs = self._dataset["rain_rate"].encoding.get("grid_mapping") or self._dataset["rain_rate"].attrs.get("grid_mapping")
+        crs = self._dataset["rain_rate"].encoding.get("grid_mapping") or self._dataset["rain_rate"].attrs.get(
+            "grid_mapping"
+        )
         y, x = (self._dataset[axis].reset_coords(drop=True) for axis in ("y", "x"))
         self.grid = Grid(y, x, self._dataset[crs].reset_coords(drop=True) if crs else None)
 

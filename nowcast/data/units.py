@@ -5,7 +5,18 @@ import numpy as np
 from nowcast.contracts import InputError
 from nowcast.scaling import ZR_A, ZR_B
 
-RATE_UNITS = {"mm h-1", "mm/h", "mm/hr", "mm h^-1", "mm hr-1", "mm hour-1", "mmh-1", "mm.h-1", "mm h**-1", "kg m-2 h-1"}
+RATE_UNITS = {
+    "mm h-1",
+    "mm/h",
+    "mm/hr",
+    "mm h^-1",
+    "mm hr-1",
+    "mm hour-1",
+    "mmh-1",
+    "mm.h-1",
+    "mm h**-1",
+    "kg m-2 h-1",
+}
 FLUX_UNITS = {"kg m-2 s-1", "mm s-1", "mm/s"}
 METRE_RATE_UNITS = {"m s-1", "m/s"}
 DEPTH_UNITS = {"mm", "kg m-2"}

@@ -1,6 +1,7 @@
 """What several networks are built from."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -26,8 +27,10 @@ def per_stage(spec: attention.Spec, stages: int) -> list[AttentionFactory]:
     """
     specs = list(spec) if isinstance(spec, list | tuple) else [spec] * stages
     if len(specs) != stages:
-        raise InputError(f"attention lists {len(specs)} stages, the network has {stages}; give one entry for each, or one name")
-    return [lambda channels, spec=one: attention.create(spec, channels) for one in specs]
+        raise InputError(
+            f"attention lists {len(specs)} stages, the network has {stages}; give one entry for each, or one name"
+        )
+    return [partial(attention.create, one) for one in specs]
 
 
 class ResidualBlock(nn.Module):

@@ -46,7 +46,9 @@ class SEResUNet(nn.Module):
     ) -> None:
         super().__init__()
         if depth < 1 or width < 1 or blocks < 1:
-            raise InputError(f"SEResUNet needs depth, width and blocks of at least 1, not {depth}, {width} and {blocks}")
+            raise InputError(
+                f"SEResUNet needs depth, width and blocks of at least 1, not {depth}, {width} and {blocks}"
+            )
         self.steps, self.channels, self.residual, self.multiple = steps, channels, residual, 2**depth
         factories = per_stage(attention, 2 * depth + 1)
         widths = [width * 2**level for level in range(depth + 1)]
@@ -66,8 +68,8 @@ class SEResUNet(nn.Module):
         )
         self.head = nn.Conv2d(width, steps * channels, 1)
         if residual:
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            for weight in self.head.parameters():
+                nn.init.zeros_(weight)
 
     def forward(self, past: torch.Tensor) -> torch.Tensor:
         height, width = past.shape[-2:]

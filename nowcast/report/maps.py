@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
 from matplotlib.figure import Figure
 
 RATES = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # mm/h, steps of the colour bar
@@ -69,7 +70,7 @@ def plot_case(case: Case, path: str | os.PathLike, columns: int = 4) -> None:
     os.replace(part, path)
 
 
-def rain_colours() -> tuple[ListedColormap, BoundaryNorm]:
+def rain_colours() -> tuple[Colormap, BoundaryNorm]:
     """The colours of RATES, white below and grey where a value is masked."""
     colours = ListedColormap(COLOURS).with_extremes(under=DRY, over=HEAVIEST, bad=NODATA)
     return colours, BoundaryNorm(RATES, len(COLOURS))
@@ -77,15 +78,14 @@ def rain_colours() -> tuple[ListedColormap, BoundaryNorm]:
 
 def _row(
     axes: Sequence[Axes], name: str, case: Case, field: np.ndarray, frames: Sequence[int], offsets: Sequence[int]
-) -> object:
+) -> ScalarMappable:
     colours, norm = rain_colours()
     height, width = field.shape[1:]
     extent = (0, width * case.pixel_km, 0, height * case.pixel_km)
-    image = None
     for axis in axes[len(frames) :]:
         axis.set_axis_off()
     for axis, frame, offset in zip(axes, frames, offsets, strict=False):
-        image = axis.imshow(
+        axis.imshow(
             np.ma.masked_invalid(field[frame]), cmap=colours, norm=norm, origin="upper", extent=extent,
             interpolation="nearest",
         )  # fmt: skip
@@ -94,7 +94,7 @@ def _row(
         axis.set_title(f"{minutes:+.0f} min · {_clock(valid)[-5:]}", fontsize=9)
         axis.tick_params(labelsize=7)
     axes[0].set_ylabel(f"{name}\nkm north", fontsize=10)
-    return image
+    return ScalarMappable(norm, colours)
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -23,7 +23,7 @@ LINES, MARKERS = ("-", "--", ":"), "osD^vPX*"
 CSV_COLUMNS = ("forecast", "lead_time_min", "threshold", "score", "value", "cases")
 PIXEL_RULES = {
     "observed": "all observed pixels, a missing forecast counting as dry",
-    "common": "pixels both observed and forecast",
+    "common": "pixels observed and forecast by all",
 }
 
 # Columns of the table: variable, head, factor, format.
@@ -82,9 +82,7 @@ def comparison_table(skill: xr.Dataset) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
     table.add_column("lead\nmin", justify="right", no_wrap=True)
     scores = [("MAE, mm/h", skill.mae)]
-    scores += [
-        (f"CSI ≥{threshold:g}", skill.csi.sel(threshold=threshold)) for threshold in skill.threshold.values
-    ]
+    scores += [(f"CSI ≥{threshold:g}", skill.csi.sel(threshold=threshold)) for threshold in skill.threshold.values]
     columns = []
     for head, score in scores:
         for number, name in enumerate(skill.forecast.values):
@@ -136,9 +134,7 @@ def plot_skill(skill: xr.Dataset, path: str | os.PathLike) -> None:
         axis.set_axis_off()
     names = [str(name) for name in skill.forecast.values]
     abreast = max(int(width / (0.6 + 0.085 * max(map(len, names)))), 1)
-    legend = figure.legend(
-        axes[0].get_lines(), names, loc="outside lower center", ncols=abreast, frameon=False
-    )
+    legend = figure.legend(axes[0].get_lines(), names, loc="outside lower center", ncols=abreast, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)  # a $ in a file name is no formula
     with _whole(path) as part:
@@ -166,10 +162,7 @@ def _groups(skill: xr.Dataset) -> list[list[Column]]:
     for threshold in skill.threshold.values:
         at = skill.sel(threshold=threshold)
         groups.append(
-            [
-                (f"{head}\n≥{threshold:g}", _cells(at[name] * factor, form))
-                for name, head, factor, form in CATEGORICAL
-            ]
+            [(f"{head}\n≥{threshold:g}", _cells(at[name] * factor, form)) for name, head, factor, form in CATEGORICAL]
         )
     return groups
 

@@ -40,9 +40,7 @@ def spatial_gate(module: ConvolutionalBlockAttention, x: torch.Tensor) -> torch.
             for dj in (-1, 0, 1):
                 if 0 <= i + di < height and 0 <= j + dj < width:
                     column = x[b, :, i + di, j + dj]
-                    total += (
-                        weight[0, di + 1, dj + 1] * column.max() + weight[1, di + 1, dj + 1] * column.mean()
-                    )
+                    total += weight[0, di + 1, dj + 1] * column.max() + weight[1, di + 1, dj + 1] * column.mean()
         gates[b, 0, i, j] = torch.sigmoid(total / (1 + 1e-5) ** 0.5)
     return gates
 
@@ -85,6 +83,4 @@ def test_log_sum_exp_pooling_of_n_equal_values_adds_log_n(x):
 
 
 def test_weights_fit_whatever_the_order():
-    assert list(with_order("spatial_channel").state_dict()) == list(
-        with_order("channel_spatial").state_dict()
-    )
+    assert list(with_order("spatial_channel").state_dict()) == list(with_order("channel_spatial").state_dict())

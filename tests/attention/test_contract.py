@@ -118,9 +118,7 @@ def test_the_card_is_complete(name):
 def test_an_option_out_of_its_choices_is_refused(name):
     for option, parameter in inspect.signature(attention.CATALOGUE.member(name)).parameters.items():
         kinds = [
-            kind
-            for kind in (parameter.annotation, *get_args(parameter.annotation))
-            if get_origin(kind) is Literal
+            kind for kind in (parameter.annotation, *get_args(parameter.annotation)) if get_origin(kind) is Literal
         ]
         for choices in map(get_args, kinds):
             with pytest.raises(InputError, match=re.escape(str(choices[0]))):
@@ -250,9 +248,7 @@ def test_it_commutes_with_the_rearrangement_that_it_cannot_notice(name):
             torch.testing.assert_close(module(rearrange(x)), rearrange(y), rtol=1e-6, atol=1e-8)
         if case(name).symmetry != "pixels":
             surprised = (module(permute_pixels(x)) - permute_pixels(y)).abs().max()
-            assert surprised > 1e-6, (
-                f"{name} does not notice any permutation of pixels; its symmetry is pixels"
-            )
+            assert surprised > 1e-6, f"{name} does not notice any permutation of pixels; its symmetry is pixels"
 
 
 @every_mechanism

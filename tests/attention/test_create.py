@@ -35,9 +35,7 @@ def test_a_chain_applies_one_after_the_other(x):
 
 def test_one_gate_after_the_other_is_cbam(x):
     cbam = attention.create("cbam", 16).eval()
-    chain = attention.create(
-        [{"name": "cbam", "order": "channel"}, {"name": "cbam", "order": "spatial"}], 16
-    ).eval()
+    chain = attention.create([{"name": "cbam", "order": "channel"}, {"name": "cbam", "order": "spatial"}], 16).eval()
     for weight, value in zip(chain.parameters(), cbam.parameters(), strict=True):
         weight.data.copy_(value)
     torch.testing.assert_close(chain(x), cbam(x))
@@ -53,10 +51,7 @@ def test_a_parallel_concatenation_mixes_all_channels_at_each_position(frames):
     module = attention.create({"parallel": [None, None, None], "fuse": "concat"}, 4)
     x = torch.randn(2, *frames, 4, 5, 7)
     weight = module.project.weight[:, :, 0, 0]
-    expected = (
-        torch.einsum("oi,...ihw->...ohw", weight, torch.cat([x, x, x], -3))
-        + module.project.bias[:, None, None]
-    )
+    expected = torch.einsum("oi,...ihw->...ohw", weight, torch.cat([x, x, x], -3)) + module.project.bias[:, None, None]
     torch.testing.assert_close(module(x), expected)
 
 

@@ -18,9 +18,7 @@ from tests.attention.parity_table import PARITY
 
 FOLDER = Path(os.environ.get("NOWCAST_PARITY", Path(__file__).parents[3] / "shared" / "parity"))
 FILES = sorted(FOLDER.glob("*.npz")) if FOLDER.is_dir() else []
-REFERENCES = [
-    path for path in FILES if "bug" not in path.stem
-]  # known defects of published copies are not goals
+REFERENCES = [path for path in FILES if "bug" not in path.stem]  # known defects of published copies are not goals
 CHANNELS = 64
 
 

@@ -21,9 +21,7 @@ def alone(whole: ConcurrentSqueezeExcitation, part: str) -> ConcurrentSqueezeExc
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    ("combine", "together"), [("sum", torch.add), ("max", torch.maximum), ("product", torch.mul)]
-)
+@pytest.mark.parametrize(("combine", "together"), [("sum", torch.add), ("max", torch.maximum), ("product", torch.mul)])
 def test_both_gated_maps_are_combined(x, combine, together):
     module = ConcurrentSqueezeExcitation(6, combine=combine, minimum=1)
     expected = together(alone(module, "cse")(x), alone(module, "sse")(x))

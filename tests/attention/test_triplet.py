@@ -36,8 +36,7 @@ def test_the_gate_is_the_mean_over_the_planes_asked_for(planes):
     module = TripletAttention(4, kernel=3, planes=planes).eval()
     x = torch.randn(2, 4, 5, 3)
     gates = [
-        torch.stack([plane_gate(module.gates[plane].conv.weight, sample, plane) for sample in x])
-        for plane in planes
+        torch.stack([plane_gate(module.gates[plane].conv.weight, sample, plane) for sample in x]) for plane in planes
     ]
     torch.testing.assert_close(module(x), x * torch.stack(gates).mean(dim=0))
 

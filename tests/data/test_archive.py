@@ -8,7 +8,7 @@ import xarray as xr
 
 from nowcast.contracts import InputError
 from nowcast.data.archive import Archive, pack, unpack, write_archive
-from tests.conftest import moving_rain
+from tests.broken import BROKEN
 
 
 @pytest.mark.parametrize("ending", ["nc", "zarr"])
@@ -80,53 +80,11 @@ def test_reflectivity_becomes_rain_by_marshall_palmer(rain: xr.Dataset, tmp_path
     np.testing.assert_allclose(archive.read(4), rain.rain_rate.values[4], rtol=1e-4)
 
 
-def _broken(rain: xr.Dataset, folder: Path) -> dict[str, tuple[str, str]]:
-    """Unusable files by name: what is given to open, and what the message must say."""
-    (folder / "text.nc").write_text("no radar here")
-    write_archive(rain, folder / "whole.nc")
-    (folder / "cut.nc").write_bytes((folder / "whole.nc").read_bytes()[:20_000])
-    rain.drop_vars("rain_rate").to_netcdf(folder / "empty.nc")
-    bare = rain.copy()
-    bare["rain_rate"] = rain.rain_rate.assign_attrs(units="")
-    del bare["rain_rate"].attrs["units"]
-    bare.to_netcdf(folder / "no_units.nc")
-    rain.isel(time=0, drop=True).to_netcdf(folder / "flat.nc")
-    rain.assign(rain_rate=rain.rain_rate.assign_attrs(units="K")).to_netcdf(folder / "kelvin.nc")
-    rain.assign(second=rain.rain_rate).rename(rain_rate="first").to_netcdf(folder / "two.nc")
-    xr.concat([rain, rain.isel(time=[3])], "time", data_vars="minimal").to_netcdf(folder / "twice.nc")
-    moving_rain(height=41, start="2021-01-01").to_netcdf(folder / "whole_other_grid.nc")
-    return {
-        "missing.nc": ("missing.nc", "does not exist"),
-        "*.hdf": ("*.hdf", "matches no file"),
-        "text.nc": ("text.nc", "no readable NetCDF4"),
-        "cut.nc": ("cut.nc", "no readable NetCDF4"),
-        "empty.nc": ("empty.nc", "no radar variable"),
-        "no_units.nc": ("no_units.nc", "no units attribute"),
-        "flat.nc": ("flat.nc", "expected ('time', 'y', 'x')"),
-        "kelvin.nc": ("kelvin.nc", "units 'K'"),
-        "two.nc": ("two.nc", "several radar variables (first, second)"),
-        "twice.nc": ("twice.nc", "two frames have the time 2020-06-01T12:15"),
-        "whole*.nc": ("whole_other_grid.nc", "another grid (41×56 at 1000 m) than"),
-    }
-
-
-BROKEN = (
-    "missing.nc *.hdf text.nc cut.nc empty.nc no_units.nc flat.nc kelvin.nc two.nc twice.nc whole*.nc"
-).split()
-
-
-@pytest.fixture(scope="module")
-def broken(rain: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[str, str]]]:
-    folder = tmp_path_factory.mktemp("broken")
-    return folder, _broken(rain, folder)
-
-
 @pytest.mark.parametrize("name", BROKEN)
-def test_an_unusable_file_is_named_with_what_is_wrong(broken: tuple[Path, dict], name: str) -> None:
-    folder, expected = broken
-    culprit, wrong = expected[name]
+def test_an_unusable_file_is_named_with_what_is_wrong(broken: Path, name: str) -> None:
+    culprit, wrong = BROKEN[name]
     with pytest.raises(InputError) as caught:
-        Archive.open(str(folder / name))
+        Archive.open(str(broken / name))
     assert culprit in str(caught.value)
     assert wrong in str(caught.value)
     assert "\n" not in str(caught.value)

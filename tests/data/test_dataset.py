@@ -22,7 +22,10 @@ def source(dataset: xr.Dataset, folder: Path, name: str = "a", cache: bool = Tru
     write_archive(dataset, folder / f"{name}.nc")
     archive = Archive.open(folder / f"{name}.nc")
     return Source(
-        name, Frames(archive, folder / "cache" if cache else None), archive.times, find_windows(archive, frames, 5)
+        name,
+        Frames(archive, folder / "cache" if cache else None),
+        archive.times,
+        find_windows(archive, frames, 5),
     )
 
 
@@ -75,9 +78,7 @@ def test_workers_give_what_the_main_process_gives(rain: xr.Dataset, tmp_path: Pa
     cuts = Cuts([one], past_frames=2, size=16)
     alone = list(DataLoader(cuts, batch_size=2, sampler=sampler))
     context = multiprocessing.get_context(method)
-    together = list(
-        DataLoader(cuts, batch_size=2, sampler=sampler, num_workers=2, multiprocessing_context=context)
-    )
+    together = list(DataLoader(cuts, batch_size=2, sampler=sampler, num_workers=2, multiprocessing_context=context))
     for mine, theirs in zip(alone, together, strict=True):
         for key, value in mine.items():
             torch.testing.assert_close(value, theirs[key], equal_nan=True, rtol=0, atol=0)

@@ -74,7 +74,8 @@ def test_attention_stands_where_the_config_puts_it() -> None:
     network = small(attention=spec)
     kinds = (SqueezeExcitation, EfficientChannelAttention, ConvolutionalBlockAttention)
     found = [
-        [type(module) for module in stage.modules() if isinstance(module, kinds)] for stage in [*network.down, *network.up]
+        [type(module) for module in stage.modules() if isinstance(module, kinds)]
+        for stage in [*network.down, *network.up]
     ]
     assert found == [
         [],

@@ -1,0 +1,66 @@
+"""`python -m nowcast.forecast`: bad input is one line, exit code 2 and no file; real events go through."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.broken import BROKEN
+from tests.programs import run
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_unusable_archive_leaves_no_forecast(broken: Path, tmp_path: Path, name: str) -> None:
+    got = run(
+        "nowcast.forecast", "--baseline", "persistence", "--input", broken / name, "--output", tmp_path / "f.nc"
+    )  # fmt: skip
+    culprit, wrong = BROKEN[name]
+    assert got.returncode == 2
+    assert culprit in got.stderr
+    assert wrong in got.stderr
+    assert len(got.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+MISTAKES = {
+    "no forecaster": ([], "either a --checkpoint or a --baseline"),
+    "two forecasters": (["--baseline", "persistence", "--checkpoint", "a.ckpt"], "either a --checkpoint or"),
+    "an unknown baseline": (["--baseline", "persistance"], "did you mean persistence"),
+    "no lead time": (["--baseline", "persistence", "--minutes", "2"], "shorter than one step of 5 min"),
+    "an impossible step": (
+        ["--baseline", "persistence", "--step_minutes", "7"],
+        "cannot serve a step of 7 min",
+    ),
+    "a checkpoint that is none": (["--checkpoint", "README.md"], "README.md cannot be read as a checkpoint"),
+    "a misspelt option": (["--baseline", "persistence", "--outptu", "f.nc"], "did you mean output"),
+    "another ending": (["--baseline", "persistence", "--output", "f.png"], "must end in .nc"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_in_a_line(archive_path: Path, tmp_path: Path, mistake: str) -> None:
+    arguments, said = MISTAKES[mistake]
+    got = run("nowcast.forecast", "--input", archive_path, "--output", tmp_path / "f.nc", *arguments)
+    assert got.returncode == 2
+    assert said in got.stderr
+    assert len(got.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extrapolation_of_a_real_event_beats_persistence(real_events: Path, tmp_path: Path) -> None:
+    event, time = real_events / "mch_20160711.nc", "2016-07-11T22:00"
+    errors = {}
+    for baseline in ("persistence", "extrapolation"):
+        output = tmp_path / f"{baseline}.nc"
+        got = run(
+            "nowcast.forecast", "--baseline", baseline, "--input", event, "--output", output,
+            "--init", time, "--minutes", 30,
+        )  # fmt: skip
+        assert got.returncode == 0, got.stderr
+        with xr.open_dataset(output, decode_timedelta=True) as forecasts, xr.open_dataset(event) as observed:
+            last = forecasts.rain_rate.isel(init_time=0, lead_time=-1)
+            truth = observed.rain_rate.sel(time=np.datetime64(time) + np.timedelta64(30, "m"))
+            errors[baseline] = float(abs(last.fillna(0) - truth).mean())
+            assert forecasts.rain_rate.shape == (1, 6, 640, 710)
+    assert errors["extrapolation"] < 0.8 * errors["persistence"]
