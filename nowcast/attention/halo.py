@@ -79,9 +79,9 @@ class HaloAttention(nn.Module):
         self.scaled_positions, self.padding = scaled_positions, padding
         self.query = nn.Conv2d(channels, inner, 1, bias=False)
         self.key_value = nn.Conv2d(channels, 2 * inner, 1, bias=False)
-        self.rows, self.columns = (
-            nn.Parameter(torch.randn(2 * self.window - 1, self.head_width) * self.head_width**-0.5) for _ in range(2)
-        )
+        # Of rows, then of columns: one vector for each displacement from 1 − window to window − 1.
+        shape = (2 * self.window - 1, self.head_width)
+        self.relative = nn.ParameterList(self.head_width**-0.5 * torch.randn(shape) for _ in range(2))
         self.project = nn.Conv2d(inner, channels, 1) if project else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -117,8 +117,9 @@ class HaloAttention(nn.Module):
         grid = rearrange(scale * queries, "m heads (i j) d -> m heads i j d", i=self.block)
         ahead = torch.arange(self.window, device=queries.device)
         ahead = ahead + self.window - 1 - ahead[: self.block, None]
-        rows = torch.einsum("mhijd, iud -> mhiju", grid, self.rows[ahead])
-        columns = torch.einsum("mhijd, jvd -> mhijv", grid, self.columns[ahead])
+        rows, columns = (vectors[ahead] for vectors in self.relative)
+        rows = torch.einsum("mhijd, iud -> mhiju", grid, rows)
+        columns = torch.einsum("mhijd, jvd -> mhijv", grid, columns)
         products = torch.cat([rows, columns, torch.ones_like(rows[..., :1])], dim=4)
         return rearrange(products, "m heads i j f -> m heads (i j) f")
 

@@ -126,9 +126,7 @@ PARITY: dict[str, Parity] = {
     "axial_lucidrains__sum_2d": Parity("axial_package"),
     "axial_lucidrains__sequential_2d": Parity("axial_package", {"order": "sequence"}),
     "axial_lucidrains__sum_video_5d": Parity("axial_package", {"frames": True}),
-    "halo__timm": Parity(
-        "halo", {"block": 4, "halo": 1, "heads": 4, "scaled_positions": False, "padding": "zeros"}
-    ),
+    "halo__timm": Parity("halo", {"block": 4, "halo": 1, "heads": 4, "scaled_positions": False, "padding": "zeros"}),
     "halo__lucid_fixed_mask": Parity(
         "halo", {"block": 4, "halo": 1, "heads": 4, "head_width": 16, "project": True}, keys_before_values
     ),

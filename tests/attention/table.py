@@ -99,9 +99,7 @@ CASES: dict[str, Case] = {
     "mobilevit_v2": Case("flip", published=(12_545, {})),
     "mobilevit": Case("none", published=(273_024, {})),
     "coatnet": Case("none", published=(32_324, {"part": "attention", "heads": 4, "size": (32, 32)})),
-    "muse": Case(
-        "none", published=(25_346, {"form": "dynamic", "kernels": (3, 15), "along": "raster", "heads": 4})
-    ),
+    "muse": Case("none", published=(25_346, {"form": "dynamic", "kernels": (3, 15), "along": "raster", "heads": 4})),
     "s2_mlp_v2": Case("none", published=(33_024, {})),
     "vip": Case("none", published=(20_752, {})),
     "infini": Case("none", {"segment": 8}, published=(4 + 4 * 64**2, {"heads": 4})),
@@ -116,4 +114,7 @@ CASES: dict[str, Case] = {
     ),
     "soft_spatial": Case("pixels", published=(8385 + 65, {"score_bias": True})),
     "hard_spatial": Case("pixels", published=(8385 + 65, {"score_bias": True})),
+    "glimpse": Case("none"),
+    "attention_proposal": Case("none"),
+    "saliency": Case("flip", published=(0, {})),
 }
