@@ -54,7 +54,7 @@ class PositionBias(nn.Module):
 
     def forward(self, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Both factors for a map of this size, (N, rank) each."""
-        left, *right = (at_least_single(factor) for factor in self.factors)
+        left, *right = (at_least_single(factor) for factor in self.factors.parameters())
         # The whole table is its own left factor, and which positions a pixel lies between the right one.
         other = right[0] if right else torch.eye(len(left), dtype=left.dtype, device=left.device)
         return self._resized(left, height, width), self._resized(other, height, width)
@@ -107,7 +107,7 @@ def weighed_nearby(maps: torch.Tensor, bias: torch.Tensor, kernel: int) -> torch
         kernel: side k of the square, odd.
     """
     top = bias.detach().amax(dim=1, keepdim=True).clamp_min(0)
-    gain = ((bias - top).exp()).to(maps.dtype)
+    gain = ((bias - top).exp() - (-top).exp()).to(maps.dtype)
     if len(gain) == 1:
         windows = F.unfold(maps, kernel, padding=kernel // 2)
         windows = rearrange(windows, "b (c offset) n -> b c offset n", offset=kernel**2)
@@ -195,8 +195,9 @@ class AttentionFree(nn.Module):
             case "local":
                 return weighed_nearby(maps, self._window_bias(height, width), self.kernel)
             case _:
-                copies = maps.shape[1] // (2 * len(self.bias.weight))
-                bias = repeat(self.bias(), "heads i j -> (two heads d) (i j) 1", two=2, d=copies)
+                bias = self.bias()
+                copies = maps.shape[1] // (2 * len(bias))
+                bias = repeat(bias, "heads i j -> (two heads d) (i j) 1", two=2, d=copies)
                 return weighed_nearby(maps, bias, self.kernel)
 
     def _window_bias(self, height: int, width: int) -> torch.Tensor:

@@ -93,7 +93,7 @@ class ResidualAttention(nn.Module):
         self.mask = mask
         self.first = units(outer)
         self.trunk = units(trunk)
-        self.down = nn.ModuleList(nn.ModuleDict({"pooled": units(inner), "skip": units(1)}) for _ in range(pools - 1))
+        self.down = nn.ModuleList(nn.Sequential(units(inner), units(1)) for _ in range(pools - 1))
         self.bottom = units(2 * inner)
         self.up = nn.ModuleList(units(inner) for _ in range(pools - 1))
         self.logits = nn.Sequential(
@@ -106,11 +106,12 @@ class ResidualAttention(nn.Module):
         """The mask M of a map: (B, C, H, W) → (B, C, H, W)."""
         skips, y = [], x
         for level in self.down:
-            y = level["pooled"](halve(y))
-            skips.append(level["skip"](y))
+            pooled, skip = level.children()
+            y = pooled(halve(y))
+            skips.append(skip(y))
         y = self.bottom(halve(y))
-        for level, skip in zip(self.up, reversed(skips), strict=True):
-            y = level(resize(y, skip) + skip)
+        for level, beside in zip(self.up, reversed(skips), strict=True):
+            y = level(resize(y, beside) + beside)
         return activate(self.logits(resize(y, x)), self.mask)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

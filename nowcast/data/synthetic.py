@@ -251,10 +251,10 @@ class Wind:
         self.sky = sky
         speed = random.uniform(7, 18) * 0.06 / sky.recipe.pixel_km  # pixels a minute
         angle, self.turning = random.uniform(0, 2 * np.pi), np.deg2rad(random.uniform(-15, 15)) / 60
-        down, right = np.gradient(sky.smooth(100))
+        down, right = np.gradient(sky.smooth(120))
         eddies = np.stack([right, -down])  # across the slopes of a stream function: no divergence
         steady = np.array([np.sin(angle), np.cos(angle)])[:, None, None]
-        self.velocity = speed * (steady + 0.2 * eddies / np.hypot(*eddies).std())
+        self.velocity = speed * (steady + 0.12 * eddies / np.hypot(*eddies).std())
 
     def blow(self, minutes: float) -> None:
         """Carry the air for a time, then turn."""

@@ -146,7 +146,11 @@ def test_a_file_that_is_no_archive_is_named_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"frames": 0}, "frames of at least 1"), ({"pixel_km": 0}, "pixel_km above 0"), ({"weather": "fair"}, "stratiform")],
+    [
+        ({"frames": 0}, "frames of at least 1"),
+        ({"pixel_km": 0}, "pixel_km above 0"),
+        ({"weather": "fair"}, "stratiform"),
+    ],
 )
 def test_an_impossible_recipe_says_what_is_possible(wrong: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):

@@ -10,6 +10,7 @@ from nowcast.attention.se import SqueezeExcitation
 from nowcast.contracts import InputError
 from nowcast.losses import MAE
 from nowcast.models.se_resunet import SEResUNet
+from tests.attention.table import CASES
 
 
 def small(**options: object) -> SEResUNet:
@@ -61,12 +62,25 @@ def test_samples_of_a_batch_do_not_mix() -> None:
     torch.testing.assert_close(network(past)[1:2], network(past[1:2]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [None, *attention.names("channel"), "cbam"])
-def test_every_weight_learns(name: str | None) -> None:
-    network = small(attention=name, residual=False)
-    network(torch.rand(2, 3, 1, 16, 16)).square().sum().backward()
+MAP_ATTENTION = [name for name in attention.names() if attention.card(name).shape == "BCHW"]
+
+
+@pytest.mark.parametrize("name", [None, *MAP_ATTENTION])
+def test_a_step_with_any_attention_is_finite_and_reaches_every_weight(name: str | None) -> None:
+    spec = name and {"name": name, **CASES[name].options}
+    network = small(width=16, depth=1, attention=spec, residual=False)
+    for ending in CASES[name].zero_start or () if name else ():
+        for key, weight in network.named_parameters():
+            if f".{key}".endswith(f".{ending}"):
+                torch.nn.init.uniform_(weight, 0.5, 1.0)
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3)
+    loss = MAE()(network(torch.rand(2, 3, 1, 16, 16)), torch.rand(2, 5, 1, 16, 16), torch.ones(2, 5, 1, 16, 16).bool())
+    loss.backward()
     still = [key for key, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert still == []
+    optimiser.step()
+    assert loss.isfinite()
+    assert all(weight.isfinite().all() for weight in network.parameters())
 
 
 def test_attention_stands_where_the_config_puts_it() -> None:
