@@ -55,7 +55,8 @@ class TrainCLI(LightningCLI):
             if hasattr(logger, "init_args") and getattr(logger.init_args, "save_dir", None) in (None, "."):
                 logger.init_args.save_dir = str(self.run_folder)
             if "WandbLogger" in str(getattr(logger, "class_path", "")):
-                wandb.setup(wandb.Settings(silent=True))  # before the logger has a chance to speak
+                mode = "offline" if getattr(logger.init_args, "offline", False) else "online"
+                wandb.setup(wandb.Settings(silent=True, mode=mode))  # before the logger has a chance to speak
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer of the config, with checkpoints, a line an epoch and CSV curves in the run folder."""

@@ -1,6 +1,7 @@
 """`python -m nowcast.train`: one command leaves a whole run folder, and a wrong one leaves nothing."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,20 @@ def test_an_existing_run_is_never_written_over(finished: subprocess.CompletedPro
     assert again.returncode == 0, again.stderr
     assert (folder / "run-2" / "best.ckpt").exists()
     assert (folder / "run" / "best.ckpt").read_bytes() == before
+
+
+def test_offline_tracking_needs_no_account_and_says_nothing(folder: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((CONFIGS / "real.yaml").read_text())["trainer"]["logger"]
+    (tmp_path / "wandb.yaml").write_text(yaml.safe_dump({"trainer": {"logger": config, "max_epochs": 1}}))
+    nobody = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")} | {"HOME": str(tmp_path)}
+    words = ["nowcast.train", "--config", folder / "tiny.yaml", "--config", tmp_path / "wandb.yaml"]
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words), "--run", str(tmp_path / "run")],
+        cwd=ROOT, env=nobody, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
 
 
 MISTAKES = {

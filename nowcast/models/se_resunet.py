@@ -12,19 +12,23 @@ from torch import nn
 from torch.nn import functional as F
 
 from nowcast.contracts import InputError
-from nowcast.models.blocks import ResidualBlock, pad_to_multiple, per_stage
+from nowcast.models._blocks import ResidualBlock, pad_to_multiple, per_stage
+
+
+__all__ = ["SEResUNet"]
 
 
 class SEResUNet(nn.Module):
     """Frames stacked as channels go down `depth` levels and up again; a last convolution gives every lead time.
 
-    (B, past_frames, C, H, W) → (B, steps, C, H, W), scaled, any H and W. With `residual` the network adds to the last
+    (B, past_frames, C, H, W) → (B, steps, outputs, H, W), scaled, any H and W. With `residual` the network adds to the last
     past frame and its last convolution starts at zero: untrained it is persistence.
 
     Args:
         past_frames: T_in.
         steps: T_out.
         channels: C.
+        outputs: fields at each lead time; None is C. Where there are others than C, C is 1.
         width: channels of the first level; each level down has twice as many.
         depth: levels below the first; sizes are padded to a multiple of 2^depth inside.
         attention: of every residual block by name ("se" in the paper, null for none), or a list with one for each
@@ -38,6 +42,7 @@ class SEResUNet(nn.Module):
         past_frames: int,
         steps: int,
         channels: int = 1,
+        outputs: int | None = None,
         width: int = 32,
         depth: int = 4,
         attention: Any = "se",
@@ -49,7 +54,7 @@ class SEResUNet(nn.Module):
             raise InputError(
                 f"SEResUNet needs depth, width and blocks of at least 1, not {depth}, {width} and {blocks}"
             )
-        self.steps, self.channels, self.residual, self.multiple = steps, channels, residual, 2**depth
+        self.steps, self.residual, self.multiple = steps, residual, 2**depth
         factories = per_stage(attention, 2 * depth + 1)
         widths = [width * 2**level for level in range(depth + 1)]
 
@@ -66,7 +71,7 @@ class SEResUNet(nn.Module):
         self.up = nn.ModuleList(
             stage(below + beside, beside) for below, beside in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.head = nn.Conv2d(width, steps * channels, 1)
+        self.head = nn.Conv2d(width, steps * (outputs or channels), 1)
         if residual:
             for weight in self.head.parameters():
                 nn.init.zeros_(weight)
