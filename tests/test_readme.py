@@ -66,7 +66,8 @@ def as_written(line: str, place: Path) -> Outcome:
     words = shlex.split(line)[2:]
     for wanted, given in {"ARCHIVE": "archive.nc", "FOLDER": ""}.items():
         words = [str(place / given) if word == wanted else word for word in words]
-    outputs = [place / word if re.fullmatch(r"[\w/]+(\.nc|\.ckpt)|skill|data/synthetic", word) else word for word in words]
+    ours = re.compile(r"[\w/]+(\.nc|\.ckpt)|skill|data/synthetic")
+    outputs = [place / word if ours.fullmatch(word) else word for word in words]
     if words[0] == "nowcast.train":
         outputs.append("--print_config")
     if words[0] == "nowcast.synthesize":
