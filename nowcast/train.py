@@ -55,8 +55,9 @@ class TrainCLI(LightningCLI):
             if hasattr(logger, "init_args") and getattr(logger.init_args, "save_dir", None) in (None, "."):
                 logger.init_args.save_dir = str(self.run_folder)
             if "WandbLogger" in str(getattr(logger, "class_path", "")):
-                mode = "offline" if getattr(logger.init_args, "offline", False) else "online"
-                wandb.setup(wandb.Settings(silent=True, mode=mode))  # before the logger has a chance to speak
+                offline = getattr(logger.init_args, "offline", False)
+                # Before the logger has a chance to speak.
+                wandb.setup(wandb.Settings(silent=True, mode="offline" if offline else "online"))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer of the config, with checkpoints, a line an epoch and CSV curves in the run folder."""

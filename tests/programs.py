@@ -25,7 +25,8 @@ def run(program: str, *arguments: object) -> Outcome:
     """What `python -m program arguments` does in the repository's folder."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.delitem(sys.modules, program, raising=False)  # a test may have imported it
+        for module in (program, f"{program}.__main__"):  # a test may have imported it
+            patch.delitem(sys.modules, module, raising=False)
         patch.setattr(sys, "argv", [program, *map(str, arguments)])
         patch.chdir(ROOT)
         try:

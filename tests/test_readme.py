@@ -28,7 +28,7 @@ def test_two_single_lines_install_and_run_all() -> None:
 
 def test_the_gate_runs_the_second_line() -> None:
     assert "<!-- tests -->" in (ROOT / ".ci" / "run").read_text()
-    assert re.search(r"<!-- tests -->\n```bash\n.*pytest\n```", README)
+    assert re.search(r"<!-- tests -->\n```bash\n.*pytest -n auto\n```", README)
 
 
 def test_files_that_it_names_exist() -> None:

@@ -29,11 +29,11 @@ positions, N = H·W. Parameters are counted at C = 64 under the default options.
 ```python
 from nowcast import attention
 
-attention.create("se", 64, reduction=8)                         # by name, with options
-attention.create(["eca", "cbam"], 64)                           # one after the other
+attention.create("se", 64, reduction=8)  # by name, with options
+attention.create(["eca", "cbam"], 64)  # one after the other
 attention.create({{"parallel": ["se", "eca"], "fuse": "sum"}}, 64)  # side by side; or fuse: concat
-attention.create({{"residual": "cbam"}}, 64)                      # x + γ·cbam(x), γ learnt from 0
-attention.info("cbam")                                          # what this page says of it
+attention.create({{"residual": "cbam"}}, 64)  # x + γ·cbam(x), γ learnt from 0
+attention.info("cbam")  # what this page says of it
 ```
 
 The same is written in configs (`attention: {{name: se, reduction: 8}}`), and `python -m nowcast.attention
