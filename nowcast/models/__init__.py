@@ -1,7 +1,7 @@
 """Forecasting networks: one architecture a file, (B, T_in, C, H, W) → (B, steps, outputs, H, W), scaled.
 
-Each is built from `past_frames`, `steps`, `channels`, `outputs` and named options. Configs select one by its class path;
-a network that stands inside another is named by its file: {"name": "se_resunet", "width": 32}.
+Each is built from `past_frames`, `steps`, `channels`, `outputs` and named options. Configs select one by its class
+path; a network that stands inside another is named by its file: {"name": "se_resunet", "width": 32}.
 """
 
 from collections.abc import Mapping

@@ -14,15 +14,14 @@ from torch.nn import functional as F
 from nowcast.contracts import InputError
 from nowcast.models._blocks import ResidualBlock, pad_to_multiple, per_stage
 
-
 __all__ = ["SEResUNet"]
 
 
 class SEResUNet(nn.Module):
     """Frames stacked as channels go down `depth` levels and up again; a last convolution gives every lead time.
 
-    (B, past_frames, C, H, W) → (B, steps, outputs, H, W), scaled, any H and W. With `residual` the network adds to the last
-    past frame and its last convolution starts at zero: untrained it is persistence.
+    (B, past_frames, C, H, W) → (B, steps, outputs, H, W), scaled, any H and W. With `residual` the network adds to the
+    last past frame and its last convolution starts at zero: untrained it is persistence.
 
     Args:
         past_frames: T_in.
