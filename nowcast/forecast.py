@@ -9,6 +9,7 @@ from nowcast import baselines
 from nowcast.contracts import InputError
 from nowcast.data.archive import Archive
 from nowcast.forecasting import choose_starts, forecast_archive, possible_starts
+from nowcast.products import Product
 from nowcast.program import run
 from nowcast.trained import Trained
 
@@ -18,6 +19,7 @@ def forecast(
     output: str,
     checkpoint: str | None = None,
     baseline: str | None = None,
+    product: Product = "median",
     init: str = "all",
     minutes: float = 60,
     step_minutes: float | None = None,
@@ -29,17 +31,22 @@ def forecast(
         input: radar archive, a NetCDF or Zarr path or a quoted glob.
         output: forecast file to write, ending in .nc.
         checkpoint: a trained network (best.ckpt of a run, or the run folder).
-        baseline: persistence or extrapolation, instead of a checkpoint.
+        baseline: persistence, extrapolation, sprog, anvil, steps, linda, …, instead of a checkpoint.
+        product: of a checkpoint: median (least absolute error), mean, or matched to the last frame's distribution.
         init: forecast reference times: all, last, or times separated by commas (2016-07-11T21:00,…).
         minutes: longest lead time.
         step_minutes: between lead times; the network's own, or the archive's for a baseline.
         batch_size: forecasts made at once.
     """
     if (checkpoint is None) == (baseline is None):
-        raise InputError("name either a --checkpoint or a --baseline (persistence, extrapolation)")
+        raise InputError(f"name either a --checkpoint or a --baseline ({', '.join(baselines.names())})")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    forecaster = Trained.load(checkpoint, device) if checkpoint else baselines.create(str(baseline))
     archive = Archive.open(input)
+    forecaster = (
+        Trained.load(checkpoint, device, product)
+        if checkpoint
+        else baselines.create_for(str(baseline), archive.grid.pixel_m / 1000, step_minutes or archive.step_s / 60)
+    )
     if isinstance(forecaster, Trained):
         forecaster.check(archive)
         if step_minutes not in (None, forecaster.step_s / 60):

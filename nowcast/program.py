@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
@@ -50,14 +50,31 @@ def run(function: Callable[..., Any], arguments: Sequence[str] | None = None) ->
     parser.add_function_arguments(function, as_group=False)
     with honest_exit():
         words = sys.argv[1:] if arguments is None else arguments
+        words = with_flags(words, [f"--{name}" for name, hint in get_type_hints(function).items() if hint is bool])
         config = parser.parse_args(as_lists(words, list_options(function)))
         function(**parser.instantiate_classes(config).as_dict())
 
 
 def list_options(function: Callable[..., Any]) -> list[str]:
     """The options of a function that take several values."""
-    hints = get_type_hints(function)
-    return [f"--{name}" for name, hint in hints.items() if get_origin(hint) in (list, tuple, Sequence)]
+
+    def takes_several(hint: Any) -> bool:
+        return get_origin(hint) in (list, tuple, Sequence) or any(map(takes_several, get_args(hint)))
+
+    return [f"--{name}" for name, hint in get_type_hints(function).items() if takes_several(hint)]
+
+
+def with_flags(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """`--overwrite` as `--overwrite true`, the way the parser reads a switch; a value that is given stays.
+
+    Args:
+        arguments: the words of a command line.
+        flags: options that are true or false, such as "--overwrite".
+    """
+    following = [*arguments, "--"][1:]
+    pairs = zip(arguments, following, strict=True)
+    words = [[word, "true"] if word in flags and after.startswith("--") else [word] for word, after in pairs]
+    return [word for both in words for word in both]
 
 
 def as_lists(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -4,16 +4,20 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from nowcast import scaling
 from nowcast.contracts import Forecaster, InputError
 from nowcast.data.archive import Archive
-from nowcast.training import CHECKPOINT_KEY, build, forecast_rate
+from nowcast.models._output import output_of
+from nowcast.products import Product, product
+from nowcast.training import CHECKPOINT_KEY, as_rate, build, unseen_as_nan
 
 FINER = 0.9  # grids finer than this share of the trained grid length are refused
 
@@ -26,20 +30,31 @@ class Trained(Forecaster):
         facts: step_s, past_frames, steps and pixel_m of its training data.
         config: what it was built from.
         digest: SHA-256 of the checkpoint file.
+        product: which field `forecast` gives, see `nowcast.products`.
     """
 
-    def __init__(self, network: nn.Module, facts: dict[str, Any], config: dict[str, Any], digest: str) -> None:
-        self.network, self.facts, self.config, self.digest = network, facts, config, digest
+    def __init__(
+        self,
+        network: nn.Module,
+        facts: dict[str, Any],
+        config: dict[str, Any],
+        digest: str,
+        product: Product = "median",
+    ) -> None:
+        self.network, self.facts, self.config, self.digest, self.product = network, facts, config, digest, product
         self.name = config["network"]["class_path"].rsplit(".", 1)[-1]
+        if product != "median":
+            self.name += f" {product}"
         self.past_frames, self.steps, self.step_s = facts["past_frames"], facts["steps"], facts["step_s"]
 
     @classmethod
-    def load(cls, path: str | os.PathLike, device: str = "cpu") -> Self:
+    def load(cls, path: str | os.PathLike, device: str = "cpu", product: Product = "median") -> Self:
         """Load a checkpoint as data: nothing in it is executed, and only classes of nowcast and torch are built.
 
         Args:
             path: a checkpoint of `python -m nowcast.train`, or its run folder (whose best.ckpt is taken).
             device: where the network will run.
+            product: which field `forecast` gives: median, mean, or matched to the last frame's distribution.
 
         Raises:
             InputError: when the file is missing, damaged, or not a checkpoint of nowcast.
@@ -68,7 +83,7 @@ class Trained(Forecaster):
         except (RuntimeError, KeyError) as error:
             raise InputError(f"{path} does not fit its own network: {str(error).splitlines()[0]}") from error
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return cls(task.network.to(device).eval(), own["data"], own["config"], digest)
+        return cls(task.network.to(device).eval(), own["data"], own["config"], digest, product)
 
     def describe(self) -> dict[str, str]:
         """Checkpoint hash, config and training data, as attributes of a forecast file."""
@@ -76,6 +91,7 @@ class Trained(Forecaster):
             "checkpoint_sha256": self.digest,
             "config": json.dumps(self.config),
             "trained_on": json.dumps(self.facts),
+            "product": self.product,
         }
 
     def check(self, archive: Archive) -> None:
@@ -87,18 +103,43 @@ class Trained(Forecaster):
                 f"resample the archive to {trained:.0f} m or retrain"
             )
 
-    @torch.inference_mode()
     def forecast(self, past: torch.Tensor, steps: int) -> torch.Tensor:
         """(B, T_in, C, H, W) mm/h with NaN → (B, steps, C, H, W) mm/h; NaN where no past frame has coverage.
 
         Raises:
             InputError: for more steps than the network was trained to make, or fewer past frames than it needs.
         """
+        fields, last = self._fields(past, steps)
+        rate = as_rate(product(self.product, self.network, fields, last), past.to(fields.device))
+        return rate.to(past.device)
+
+    def ensemble(self, past: torch.Tensor, steps: int, members: int) -> torch.Tensor:
+        """(B, T_in, 1, H, W) → (B, members, steps, 1, H, W) mm/h, of a network with a distribution."""
+        output = output_of(self.network)
+        if output is None:
+            return super().ensemble(past, steps, members)
+        fields, _ = self._fields(past, steps)
+        drawn = as_rate(output.members(fields, members), past.to(fields.device))
+        return rearrange(drawn, "b t m h w -> b m t 1 h w").to(past.device)
+
+    def probability(self, past: torch.Tensor, steps: int, thresholds: Sequence[float]) -> torch.Tensor:
+        """(B, T_in, 1, H, W) → (B, steps, K, 1, H, W), of a network with a distribution."""
+        output = output_of(self.network)
+        if output is None:
+            return super().probability(past, steps, thresholds)
+        fields, _ = self._fields(past, steps)
+        chance = unseen_as_nan(output.exceedance(fields, thresholds), past.to(fields.device))
+        return rearrange(chance, "b t k h w -> b t k 1 h w").to(past.device)
+
+    @torch.inference_mode()
+    def _fields(self, past: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network makes of past frames, scaled, and the last of them, scaled with NaN."""
         if steps > self.steps:
             reach = self.steps * self.step_s / 60
             raise InputError(f"{self.name} was trained for {self.steps} steps ({reach:g} min), not {steps}")
         if past.shape[1] < self.past_frames:
             raise InputError(f"{self.name} needs {self.past_frames} past frames, it was given {past.shape[1]}")
         device = next(self.network.parameters(), torch.empty(0)).device
-        forecast = forecast_rate(self.network, past[:, -self.past_frames :].to(device))
-        return forecast[:, :steps].to(past.device)
+        scaled, known = scaling.scale(past[:, -self.past_frames :].to(device))
+        last = torch.where(known[:, -1], scaled[:, -1], torch.nan)
+        return self.network(scaled)[:, :steps].float(), last

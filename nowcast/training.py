@@ -15,6 +15,8 @@ from nowcast.baselines.persistence import Persistence
 from nowcast.contracts import Batch, InputError
 from nowcast.data.datamodule import RadarData
 from nowcast.losses import MAE, Loss
+from nowcast.models._distribution import lesson
+from nowcast.models._output import output_of
 from nowcast.verification import Scores, standard_scores
 
 CHECKPOINT_KEY = "nowcast"  # where a checkpoint keeps what it needs to stand alone
@@ -55,7 +57,10 @@ class NowcastTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """One step of the loss over known pixels."""
-        loss = self._loss(batch)[0]
+        past, _ = scaling.scale(batch["past"])
+        target, known = scaling.scale(batch["future"])
+        forecast, target, known, extra = lesson(self.network, past, target, known, self._progress())
+        loss = self._loss(forecast, target, known) + extra
         if not torch.isfinite(loss):
             raise RuntimeError(f"the loss is {loss.item()} at step {self.global_step}; try a lower model.learning_rate")
         self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["past"]))
@@ -67,9 +72,10 @@ class NowcastTask(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Loss and skill of one batch."""
-        loss, forecast = self._loss(batch)
-        self.log("val_loss", loss, prog_bar=True, batch_size=len(batch["past"]))
-        self.skill["network"].update(as_rate(forecast, batch["past"]), batch["future"])
+        past, future = batch["past"], batch["future"]
+        forecast = self.network(scaling.scale(past)[0])
+        self.log("val_loss", self._loss(forecast, *scaling.scale(future)), prog_bar=True, batch_size=len(past))
+        self.skill["network"].update(as_rate(point(self.network, forecast), past), future)
 
     def on_validation_epoch_end(self) -> None:
         """Log skill by lead time; lead times are never averaged."""
@@ -112,16 +118,20 @@ class NowcastTask(pl.LightningModule):
             "data": self._data().facts(),
         }
 
-    def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        past, _ = scaling.scale(batch["past"])
-        target, known = scaling.scale(batch["future"])
-        forecast = self.network(past)
-        if forecast.shape != target.shape:
+    def _loss(self, forecast: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+        made, wanted = list(forecast.shape), list(target.shape)
+        if output_of(self.network):  # several fields for each one observed
+            made[2] = wanted[2] = 1
+        if made != wanted:
             raise InputError(
                 f"the network makes forecasts of {tuple(forecast.shape)} for windows of {tuple(target.shape)} "
                 "(B, T_out, C, H, W); its steps and the data's must agree"
             )
-        return self.loss(forecast, target, known), forecast
+        return self.loss(forecast, target, known)
+
+    def _progress(self) -> float:
+        """Share of the training that is done."""
+        return min(self.global_step / max(self.trainer.estimated_stepping_batches, 1), 1.0)
 
     def _data(self) -> RadarData:
         data: RadarData = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -133,13 +143,24 @@ class NowcastTask(pl.LightningModule):
 
 def as_rate(scaled: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
     """A scaled forecast in mm/h, NaN where no past frame (B, T_in, C, H, W) has radar coverage."""
+    return unseen_as_nan(scaling.unscale(scaled), past)
+
+
+def unseen_as_nan(fields: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+    """Fields (B, steps, K, H, W), NaN where no past frame (B, T_in, C, H, W) has radar coverage."""
     never = torch.isnan(past).all(dim=1, keepdim=True)
-    return torch.where(never, torch.nan, scaling.unscale(scaled))
+    return torch.where(never, torch.nan, fields)
+
+
+def point(network: nn.Module, forecast: torch.Tensor) -> torch.Tensor:
+    """The one field of a network's forecast, scaled: of a distribution its median, which has the least MAE."""
+    output = output_of(network)
+    return output.median(forecast) if output else forecast
 
 
 def forecast_rate(network: nn.Module, past: torch.Tensor) -> torch.Tensor:
     """What a network forecasts from (B, T_in, C, H, W) mm/h with NaN: (B, steps, C, H, W) mm/h."""
-    return as_rate(network(scaling.scale(past)[0]), past)
+    return as_rate(point(network, network(scaling.scale(past)[0])), past)
 
 
 def build(config: Mapping[str, Any], trusted: Sequence[str] = TRUSTED_PACKAGES) -> NowcastTask:

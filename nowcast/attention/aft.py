@@ -89,8 +89,9 @@ def weighed_everywhere(maps: torch.Tensor, left: torch.Tensor, right: torch.Tens
     values = rearrange(maps, "b c h w -> (h w) (b c)")
     columns, rank = values.shape[1], left.shape[1]
     values = F.pad(values, (0, -columns % rank))
-    values = rearrange(values, "n (heads rank) -> 1 heads n rank", rank=rank)
-    queries, keys = (factor.to(values.dtype).expand_as(values) for factor in (left, right))
+    # Fused kernels, which never hold w, want the numbers of a token side by side.
+    values = rearrange(values, "n (heads rank) -> 1 heads n rank", rank=rank).contiguous()
+    queries, keys = (factor.to(values.dtype).contiguous().expand_as(values) for factor in (left, right))
     sums = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
     sums = rearrange(sums, "1 heads n rank -> n (heads rank)")[:, :columns]
     return rearrange(sums, "(h w) (b c) -> b c h w", b=batch, h=height)

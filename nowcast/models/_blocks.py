@@ -62,8 +62,11 @@ class ResidualBlock(nn.Module):
 
 
 def group_norm(channels: int, most: int = 8) -> nn.GroupNorm:
-    """Group norm with at most `most` groups, as many as divide the channels."""
-    groups = next(groups for groups in range(min(most, channels), 0, -1) if channels % groups == 0)
+    """Group norm with at most `most` groups, as many as divide the channels into two or more each.
+
+    A group of one channel would forget how strong it is, and has no variance where a map is one pixel.
+    """
+    groups = next((groups for groups in range(min(most, channels // 2), 0, -1) if channels % groups == 0), 1)
     return nn.GroupNorm(groups, channels)
 
 
@@ -71,3 +74,23 @@ def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
     """Extend (B, C, H, W) below and to the right by copies of the edge until both sizes are multiples."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def start_at_zero(layer: nn.Module) -> nn.Module:
+    """The layer, with zeros for weights: what it adds at first is nothing."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
+    return layer
+
+
+def fields_a_frame(channels: int, outputs: int | None, residual: bool) -> int:
+    """Fields at each lead time: `outputs`, or as many as channels.
+
+    Raises:
+        InputError: where the last past frame cannot be added to them.
+    """
+    if residual and channels > 1 and outputs not in (None, channels):
+        raise InputError(
+            f"{outputs} outputs of {channels} channels: no last frame to add to; set residual: false or one channel"
+        )
+    return outputs or channels

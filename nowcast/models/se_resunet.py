@@ -1,4 +1,4 @@
-"""SE-ResUNet: a U-Net of residual blocks with squeeze-and-excitation, all lead times at once.
+"""SE-ResUNet: a U-Net of residual blocks with squeeze-and-excitation, all lead times at once or rolled out.
 
 Song, Yang, Wang, Zhang, Li and Wang 2019, "Deep learning prediction of incoming rainfalls: an operational service for
 the city of Beijing China", ICDMW, doi 10.1109/ICDMW.2019.00036.
@@ -6,18 +6,17 @@ the city of Beijing China", ICDMW, doi 10.1109/ICDMW.2019.00036.
 
 from typing import Any
 
-import torch
-from einops import rearrange
 from torch import nn
-from torch.nn import functional as F
 
 from nowcast.contracts import InputError
-from nowcast.models._blocks import ResidualBlock, pad_to_multiple, per_stage
+from nowcast.models._blocks import ResidualBlock, fields_a_frame, per_stage
+from nowcast.models._rollout import frames_a_pass
+from nowcast.models._unet import UNet, steps_back, steps_between
 
 __all__ = ["SEResUNet"]
 
 
-class SEResUNet(nn.Module):
+class SEResUNet(UNet):
     """Frames stacked as channels go down `depth` levels and up again; a last convolution gives every lead time.
 
     (B, past_frames, C, H, W) → (B, steps, outputs, H, W), scaled, any H and W. With `residual` the network adds to the
@@ -31,9 +30,15 @@ class SEResUNet(nn.Module):
         width: channels of the first level; each level down has twice as many.
         depth: levels below the first; sizes are padded to a multiple of 2^depth inside.
         attention: of every residual block by name ("se" in the paper, null for none), or a list with one for each
-            stage: depth + 1 on the way down, then depth on the way up.
+            stage: `depth` of the encoder from the top, the bottleneck, `depth` of the decoder from below.
+        skip_attention: of the maps that go beside from encoder to decoder, by name, or a list with one for each of
+            the `depth` levels from the top.
         blocks: residual blocks a stage.
+        rollout: frames that one pass makes, fed back as past until there are `steps`; None makes all in one pass.
         residual: whether the last past frame is added to the output.
+
+    Raises:
+        InputError: for sizes below 1, a list of another length, or outputs that cannot be fed back or added to.
     """
 
     def __init__(
@@ -45,17 +50,18 @@ class SEResUNet(nn.Module):
         width: int = 32,
         depth: int = 4,
         attention: Any = "se",
+        skip_attention: Any = None,
         blocks: int = 1,
+        rollout: int | None = None,
         residual: bool = True,
     ) -> None:
-        super().__init__()
         if depth < 1 or width < 1 or blocks < 1:
             raise InputError(
                 f"SEResUNet needs depth, width and blocks of at least 1, not {depth}, {width} and {blocks}"
             )
-        self.steps, self.residual, self.multiple = steps, residual, 2**depth
-        factories = per_stage(attention, 2 * depth + 1)
         widths = [width * 2**level for level in range(depth + 1)]
+        frames = frames_a_pass(rollout, steps, channels, outputs)
+        factories = per_stage(attention, 2 * depth + 1)
 
         def stage(inputs: int, outputs: int) -> nn.Sequential:
             factory = factories.pop(0)
@@ -64,27 +70,12 @@ class SEResUNet(nn.Module):
                 *(ResidualBlock(outputs, outputs, factory) for _ in range(blocks - 1)),
             )
 
-        self.down = nn.ModuleList(
-            stage(inputs, outputs) for inputs, outputs in zip([past_frames * channels, *widths], widths, strict=False)
+        super().__init__(
+            down=[stage(*channels_) for channels_ in steps_between(past_frames * channels, widths)],
+            skips=[factory(beside) for factory, beside in zip(per_stage(skip_attention, depth), widths, strict=False)],
+            up=[stage(*channels_) for channels_ in steps_back(widths)],
+            head=nn.Conv2d(width, frames * fields_a_frame(channels, outputs, residual), 1),
+            steps=steps,
+            frames=frames,
+            residual=residual,
         )
-        self.up = nn.ModuleList(
-            stage(below + beside, beside) for below, beside in zip(widths[:0:-1], widths[-2::-1], strict=True)
-        )
-        self.head = nn.Conv2d(width, steps * (outputs or channels), 1)
-        if residual:
-            for weight in self.head.parameters():
-                nn.init.zeros_(weight)
-
-    def forward(self, past: torch.Tensor) -> torch.Tensor:
-        height, width = past.shape[-2:]
-        x = pad_to_multiple(rearrange(past, "b t c h w -> b (t c) h w"), self.multiple)
-        kept = []
-        for level, stage in enumerate(self.down):
-            x = stage(x if level == 0 else F.max_pool2d(x, 2))
-            kept.append(x)
-        kept.pop()
-        for stage in self.up:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = stage(torch.cat([x, kept.pop()], dim=1))
-        change = rearrange(self.head(x)[..., :height, :width], "b (t c) h w -> b t c h w", t=self.steps)
-        return past[:, -1:] + change if self.residual else change

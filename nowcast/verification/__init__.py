@@ -1,7 +1,9 @@
 """How good forecasts are: scores by lead time, updated batch by batch, merged, and computed at the end.
 
 Every score holds sums and counts only, so it does not matter how cases are batched or spread over processes.
-All take rates (B, T_out, C, H, W) in mm/h with NaN where missing, and never average lead times.
+All take rates (B, T_out, C, H, W) in mm/h with NaN where missing, and never average lead times. Scores of ensembles
+take forecasts (B, M, T_out, C, H, W), those of probabilities, quantiles and bins (B, T_out, K, C, H, W).
+`all_reduce` makes one score of several processes; `Blocks`, `interval` and `difference` say how sure a score is.
 
     >>> scores = standard_scores(lead_times=[5, 10, 15], thresholds=[0.1, 1])
     >>> scores.update(forecast, observed)
@@ -11,15 +13,51 @@ All take rates (B, T_out, C, H, W) in mm/h with NaN where missing, and never ave
 from collections.abc import Mapping, Sequence
 from typing import Self
 
+import numpy as np
 import torch
 import xarray as xr
 
-from nowcast.contracts import InputError, Score
+from nowcast.contracts import InputError
 from nowcast.verification._pixels import Pixels
+from nowcast.verification._sums import Summed, Variable
+from nowcast.verification.bootstrap import Blocks, difference, interval
 from nowcast.verification.contingency import Contingency
 from nowcast.verification.continuous import Continuous
+from nowcast.verification.crps import Bins, Crps, Members, Quantiles
+from nowcast.verification.ensemble import RankHistogram, SpreadSkill
+from nowcast.verification.fss import FractionsSkill
+from nowcast.verification.pooled import PooledContingency
+from nowcast.verification.probability import EventProbabilities, event_probabilities
+from nowcast.verification.processes import all_reduce
+from nowcast.verification.sal import StructureAmplitudeLocation
+from nowcast.verification.spectrum import Spectrum
+from nowcast.verification.ssim import StructuralSimilarity
 
-__all__ = ["Contingency", "Continuous", "Pixels", "Scores", "by_forecast", "standard_scores"]
+__all__ = [
+    "Bins",
+    "Blocks",
+    "Contingency",
+    "Continuous",
+    "Crps",
+    "EventProbabilities",
+    "FractionsSkill",
+    "Members",
+    "Pixels",
+    "PooledContingency",
+    "Quantiles",
+    "RankHistogram",
+    "Scores",
+    "Spectrum",
+    "SpreadSkill",
+    "StructuralSimilarity",
+    "StructureAmplitudeLocation",
+    "all_reduce",
+    "by_forecast",
+    "difference",
+    "event_probabilities",
+    "interval",
+    "standard_scores",
+]
 
 
 class Scores:
@@ -29,15 +67,26 @@ class Scores:
         scores: of the same lead times; no two compute a variable of the same name.
     """
 
-    def __init__(self, scores: Sequence[Score]) -> None:
+    def __init__(self, scores: Sequence[Summed]) -> None:
         self.scores = list(scores)
-        self.cases = 0
+        self._cases = np.zeros((), dtype=np.int64)
+
+    @property
+    def cases(self) -> int:
+        """Forecasts taken in."""
+        return int(self._cases)
+
+    @property
+    def sums(self) -> dict[str, np.ndarray]:
+        """The sums of all scores under their number and name, and the number of cases."""
+        parts = enumerate(score.sums.items() for score in self.scores)
+        return {f"{number} {name}": sums for number, part in parts for name, sums in part} | {"cases": self._cases}
 
     def update(self, forecast: torch.Tensor, observed: torch.Tensor) -> None:
         """Take in (B, T_out, C, H, W) fields in mm/h, NaN where missing."""
         for score in self.scores:
             score.update(forecast, observed)
-        self.cases += len(forecast)
+        self._cases += len(forecast)
 
     def merge(self, other: Self) -> None:
         """Add what other scores, the same ones in the same order, have taken in.
@@ -49,7 +98,12 @@ class Scores:
             raise InputError(f"{len(self.scores)} scores cannot be merged with {len(other.scores)}")
         for mine, theirs in zip(self.scores, other.scores, strict=True):
             mine.merge(theirs)
-        self.cases += other.cases
+        self._cases += other._cases
+
+    def variables(self) -> dict[str, Variable]:
+        """The variables of all scores, and `cases`."""
+        variables = {name: variable for score in self.scores for name, variable in score.variables().items()}
+        return variables | {"cases": Variable(self._cases.copy(), "1", "forecasts taken in")}
 
     def compute(self) -> xr.Dataset:
         """All their variables in one dataset, and `cases`, the number of forecasts taken in."""

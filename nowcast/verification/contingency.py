@@ -3,25 +3,19 @@
 Wilks 2011, "Statistical Methods in the Atmospheric Sciences" (3rd ed., Academic Press), section 8.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 
-from nowcast.contracts import InputError
-from nowcast.verification._pixels import Pixels
-from nowcast.verification._sums import SumsByLeadTime, by_lead_time, rising
+from nowcast.verification._events import event_thresholds, reaches, threshold_axis
+from nowcast.verification._pixels import Judged, Pixels
+from nowcast.verification._sums import Axis, SumsByLeadTime, Variable, by_lead_time, share
 
 __all__ = ["Contingency"]
 
 CELLS = ("hits", "misses", "false_alarms", "correct_negatives")
-
-# Rates are stored in hundredths of mm/h and unpacked to float32, where 10 hundredths may be 0.09999999. So a
-# rate reaches a threshold when it is less than a millionth below: eight times the spacing of float32, and a
-# fifteenth of the smallest relative step between two stored rates.
-TIE = 1e-6
 
 
 class Contingency(SumsByLeadTime):
@@ -49,9 +43,7 @@ class Contingency(SumsByLeadTime):
         pixels: Pixels = "observed",
     ) -> None:
         super().__init__(lead_times, pixels)
-        self.thresholds = rising("thresholds in mm/h", thresholds)
-        if self.thresholds[0] <= 0:
-            raise InputError(f"thresholds must be above 0 mm/h, which is everywhere, not {list(thresholds)}")
+        self.thresholds = event_thresholds(thresholds)
         size = len(self.lead_times), len(self.thresholds)
         self.sums = {cell: np.zeros(size, dtype=np.int64) for cell in CELLS}
 
@@ -60,36 +52,46 @@ class Contingency(SumsByLeadTime):
         """What must be the same before counts may be added."""
         return {**super().protocol, "thresholds": self.thresholds}
 
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """threshold."""
+        return (threshold_axis(self.thresholds),)
+
     @torch.no_grad()
     def update(self, forecast: torch.Tensor, observed: torch.Tensor) -> None:
         """Count (B, T_out, C, H, W) fields in mm/h, NaN where missing."""
-        judged = self.judge(forecast, observed)
-        pixels = by_lead_time(judged.known)
-        columns = []
-        for threshold in self.thresholds:
-            # Pixels that are not judged are 0 in both fields, so they are events in neither.
-            expected = judged.forecast >= threshold * (1 - TIE)
-            occurred = judged.observed >= threshold * (1 - TIE)
-            hits = by_lead_time(expected & occurred)
-            misses, false_alarms = by_lead_time(occurred) - hits, by_lead_time(expected) - hits
-            columns.append(torch.stack([hits, misses, false_alarms, pixels - hits - misses - false_alarms]))
-        self.add(dict(zip(CELLS, torch.stack(columns, dim=-1), strict=True)))
+        self.add(dict(zip(CELLS, count(self.judge(forecast, observed), self.thresholds), strict=True)))
 
-    def compute(self) -> xr.Dataset:
-        """csi, pod, far, frequency_bias, hss, ets and observed_events by lead_time and threshold."""
-        # As float64, because products of two counts may pass 2⁶³.
-        hits, misses, false_alarms, correct_negatives = (self.sums[cell].astype(np.float64) for cell in CELLS)
-        wrong = (hits + misses + false_alarms + correct_negatives) * (misses + false_alarms)
-        observed_events = self.sums["hits"] + self.sums["misses"]
-        better = hits * correct_negatives - misses * false_alarms
-        with np.errstate(divide="ignore", invalid="ignore"):
-            scores = {
-                "csi": (hits / (hits + misses + false_alarms), "1", "critical success index"),
-                "pod": (hits / (hits + misses), "1", "probability of detection"),
-                "far": (false_alarms / (hits + false_alarms), "1", "false alarm ratio"),
-                "frequency_bias": ((hits + false_alarms) / (hits + misses), "1", "frequency bias"),
-                "hss": (2 * better / (2 * better + wrong), "1", "Heidke skill score"),
-                "ets": (better / (better + wrong), "1", "equitable threat score"),
-                "observed_events": (observed_events, "1", "pixels with an observed event"),
-            }
-        return self.dataset(scores, self.thresholds)
+    def variables(self) -> dict[str, Variable]:
+        """csi, pod, far, frequency_bias, hss, ets and observed_events."""
+        return table_scores(self.sums)
+
+
+def count(judged: Judged, thresholds: Sequence[float]) -> torch.Tensor:
+    """Pixels in each cell of the table, (cell, T_out, threshold) int64; cells as in CELLS."""
+    pixels = by_lead_time(judged.known)
+    columns = []
+    for threshold in thresholds:
+        # Pixels that are not judged are 0 in both fields, so they are events in neither.
+        expected, occurred = reaches(judged.forecast, threshold), reaches(judged.observed, threshold)
+        hits = by_lead_time(expected & occurred)
+        misses, false_alarms = by_lead_time(occurred) - hits, by_lead_time(expected) - hits
+        columns.append(torch.stack([hits, misses, false_alarms, pixels - hits - misses - false_alarms]))
+    return torch.stack(columns, dim=-1)
+
+
+def table_scores(cells: Mapping[str, np.ndarray]) -> dict[str, Variable]:
+    """Scores of tables of counts, by name of the cell."""
+    # As float64, because products of two counts may pass 2⁶³.
+    hits, misses, false_alarms, correct_negatives = (cells[cell].astype(np.float64) for cell in CELLS)
+    wrong = (hits + misses + false_alarms + correct_negatives) * (misses + false_alarms)
+    better = hits * correct_negatives - misses * false_alarms
+    return {
+        "csi": Variable(share(hits, hits + misses + false_alarms), "1", "critical success index"),
+        "pod": Variable(share(hits, hits + misses), "1", "probability of detection"),
+        "far": Variable(share(false_alarms, hits + false_alarms), "1", "false alarm ratio"),
+        "frequency_bias": Variable(share(hits + false_alarms, hits + misses), "1", "frequency bias"),
+        "hss": Variable(share(2 * better, 2 * better + wrong), "1", "Heidke skill score"),
+        "ets": Variable(share(better, better + wrong), "1", "equitable threat score"),
+        "observed_events": Variable(cells["hits"] + cells["misses"], "1", "pixels with an observed event"),
+    }

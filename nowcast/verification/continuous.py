@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import xarray as xr
 
 from nowcast.verification._pixels import Pixels
-from nowcast.verification._sums import SumsByLeadTime, by_lead_time
+from nowcast.verification._sums import SumsByLeadTime, Variable, by_lead_time, share
 
 __all__ = ["Continuous"]
 
@@ -50,20 +49,18 @@ class Continuous(SumsByLeadTime):
         names, fields = COUNTS + MOMENTS, counted + moments
         self.add({name: by_lead_time(field) for name, field in zip(names, fields, strict=True)})
 
-    def compute(self) -> xr.Dataset:
-        """mae, rmse, bias, correlation, missing_share and pixel_count by lead_time."""
+    def variables(self) -> dict[str, Variable]:
+        """mae, rmse, bias, correlation, missing_share and pixel_count."""
         judged, observed, missing = (self.sums[name] for name in COUNTS)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = {name: self.sums[name] / judged for name in MOMENTS}
-            scores = {
-                "mae": (mean["|e|"], "mm h-1", "mean absolute error"),
-                "rmse": (np.sqrt(mean["e²"]), "mm h-1", "root mean square error"),
-                "bias": (mean["e"], "mm h-1", "mean error, forecast − observed"),
-                "correlation": (correlation(mean), "1", "Pearson's correlation"),
-                "missing_share": (missing / observed, "1", "share of observed pixels without a forecast"),
-                "pixel_count": (judged.copy(), "1", "judged pixels"),
-            }
-        return self.dataset(scores)
+        mean = {name: share(self.sums[name], judged) for name in MOMENTS}
+        return {
+            "mae": Variable(mean["|e|"], "mm h-1", "mean absolute error"),
+            "rmse": Variable(np.sqrt(mean["e²"]), "mm h-1", "root mean square error"),
+            "bias": Variable(mean["e"], "mm h-1", "mean error, forecast − observed"),
+            "correlation": Variable(correlation(mean), "1", "Pearson's correlation"),
+            "missing_share": Variable(share(missing, observed), "1", "share of observed pixels without a forecast"),
+            "pixel_count": Variable(judged.copy(), "1", "judged pixels"),
+        }
 
 
 def correlation(mean: Mapping[str, np.ndarray]) -> np.ndarray:

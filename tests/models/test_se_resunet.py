@@ -25,6 +25,10 @@ def test_any_size_goes_in_and_comes_out(height: int, width: int) -> None:
     assert forecast.isfinite().all()
 
 
+def test_a_narrow_one_takes_a_single_pixel_at_its_bottleneck() -> None:
+    assert small(width=4, depth=1, residual=False)(torch.rand(1, 3, 1, 2, 2)).isfinite().all()
+
+
 def test_untrained_it_is_persistence() -> None:
     past = torch.rand(2, 3, 2, 13, 18)
     forecast = small(channels=2)(past)
@@ -99,6 +103,26 @@ def test_attention_stands_where_the_config_puts_it() -> None:
         [],
     ]
     assert network.down[2][0].branch[-1].gates["spatial"].conv.kernel_size == (3, 3)
+
+
+def test_attention_stands_beside_where_the_config_puts_it() -> None:
+    """What the gate lets through goes to the decoder alone: a shut one leaves the bottleneck as it was."""
+    network = small(skip_attention=["se", None], residual=False)
+    assert [type(module) for module in network.skips] == [SqueezeExcitation, torch.nn.Identity]
+    seen: dict[str, torch.Tensor] = {}
+    network.down[-1].register_forward_hook(lambda module, inputs, output: seen.update(bottleneck=output))
+    network.up[-1].register_forward_hook(lambda module, inputs, output: seen.update(joined=inputs[0]))
+    past = torch.rand(1, 3, 1, 16, 24)
+    network(past)
+    before = dict(seen)
+    network.skips[0].register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+    network(past)
+    torch.testing.assert_close(seen["bottleneck"], before["bottleneck"])
+    torch.testing.assert_close(seen["joined"][:, :16], before["joined"][:, :16])
+    assert before["joined"][:, 16:].any()
+    assert not seen["joined"][:, 16:].any()
+    with pytest.raises(InputError, match="lists 3 stages, the network has 2"):
+        small(skip_attention=["se", None, None])
 
 
 def test_a_wrong_number_of_stages_or_name_is_said() -> None:

@@ -1,49 +1,19 @@
-"""Losses of forecasts: (predicted, target, known) → scalar, in network space, over known pixels alone."""
+"""Balanced MAE + MSE of HKO-7 (Shi et al. 2017, arXiv 1706.03458)."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from nowcast.contracts import InputError
+from nowcast.losses.loss import Loss
 from nowcast.scaling import scale
-
-
-class Loss(nn.Module):
-    """What training minimises.
-
-    predicted, target: (B, T, C, H, W), scaled (`nowcast.scaling`); known: bool, same shape, where target was observed.
-    A batch without a known pixel has the loss 0.
-    """
-
-    def forward(self, predicted: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        error = torch.where(known, self.pixelwise(predicted.float(), target.float()), 0.0)
-        return error.sum() / known.sum().clamp_min(1)
-
-    def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss of each pixel, same shape."""
-        raise NotImplementedError
-
-
-class MAE(Loss):
-    """Mean absolute error in network space; its best forecast is the median."""
-
-    def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return (predicted - target).abs()
-
-
-class MSE(Loss):
-    """Mean squared error in network space; its best forecast is the mean."""
-
-    def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return (predicted - target).square()
 
 
 class Balanced(Loss):
     """Balanced MAE + MSE: pixels of heavier observed rain weigh more.
 
     w · (mae_weight · |error| + mse_weight · error²), w by the observed rate: 1 below the first threshold, then the
-    given weights. Shi et al. 2017 (HKO-7), arXiv 1706.03458, with their thresholds and weights as defaults.
+    given weights. Thresholds and weights of HKO-7 as defaults.
 
     Args:
         thresholds: rising rates in mm/h.

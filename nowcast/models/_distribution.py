@@ -1,0 +1,64 @@
+"""The frame of networks that make another one probabilistic."""
+
+import torch
+from torch import nn
+
+from nowcast.contracts import InputError
+from nowcast.models._output import Output
+
+
+class Distribution(nn.Module):
+    """A network whose fields at each lead time are a distribution, (B, T_in, 1, H, W) → (B, steps, K, H, W).
+
+    `output` says what the K fields mean and derives medians, probabilities and the like from them.
+
+    Args:
+        network: makes K fields at each lead time, unbounded.
+        output: what they are once `shaped`.
+    """
+
+    def __init__(self, network: nn.Module, output: Output) -> None:
+        super().__init__()
+        self.network, self.output = network, output
+
+    def forward(self, past: torch.Tensor) -> torch.Tensor:
+        return self.shaped(self.network(past))
+
+    def train_forward(
+        self, past: torch.Tensor, future: torch.Tensor, progress: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The forecast in training and what the network inside adds to the loss."""
+        fields, extra = train_forward(self.network, past, future, progress)
+        return self.shaped(fields), extra
+
+    def shaped(self, fields: torch.Tensor) -> torch.Tensor:
+        """What the network inside made, as fields of the distribution; as they are, where all values will do."""
+        return fields
+
+
+def train_forward(
+    network: nn.Module, past: torch.Tensor, future: torch.Tensor, progress: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forecast and extra loss of a network in training, 0 for one that trains as it forecasts."""
+    own = getattr(network, "train_forward", None)
+    return own(past, future, progress) if own else (network(past), past.new_zeros(()))
+
+
+def lesson(
+    network: nn.Module, past: torch.Tensor, target: torch.Tensor, known: torch.Tensor, progress: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a loss compares: forecast, target, where it is known, and what the network adds to the loss.
+
+    A network that is better judged elsewhere than on the grid of the future has a method of this name.
+    """
+    own = getattr(network, "lesson", None)
+    if own:
+        return own(past, target, known, progress)
+    forecast, extra = train_forward(network, past, target, progress)
+    return forecast, target, known, extra
+
+
+def one_channel(wrapper: str, channels: int) -> None:
+    """Refuse windows of several channels, whose distributions one axis cannot hold."""
+    if channels != 1:
+        raise InputError(f"{wrapper} forecasts the distribution of one channel, not of {channels}")
