@@ -70,7 +70,7 @@ def weighted(cells: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def spread(motion: np.ndarray, rain: np.ndarray) -> np.ndarray:
-    """Where there is no rain, mixed with the mean motion of the rain of 2×2 pixels, that with that of 4×4, and so on."""
+    """Where there is no rain, mixed with the mean motion of rain in 2×2 pixels, that with that in 4×4, and so on."""
     height, width = motion.shape[1:]
     if height == width == 1:
         return motion

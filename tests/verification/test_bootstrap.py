@@ -94,6 +94,8 @@ def test_batches_their_order_and_merging_do_not_matter() -> None:
     first, second = scored(continuous, *singles[:17]), scored(continuous, *singles[17:])
     first.merge(second)
     xr.testing.assert_allclose(interval(first, resamples=50), whole, rtol=1e-12)
+    apart = difference(first, scored(continuous, (forecast, observed, labels)), resamples=50)
+    assert abs(apart.mae).max() < 1e-12
 
 
 def test_of_two_models_with_common_errors_the_better_one_is_sure_though_their_intervals_overlap() -> None:

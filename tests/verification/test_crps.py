@@ -120,6 +120,12 @@ def test_a_bin_is_an_even_spread_and_beyond_the_edges_distance_counts() -> None:
     assert one(Bins((0.0, 1, 2, 4)), [0.0, 1, 0], 3.0) == pytest.approx(1 / 3 + 1)
 
 
+def test_a_distribution_without_one_of_its_fields_is_missing_as_a_whole() -> None:
+    assert one(Bins((0.0, 1, 2)), [NAN, 0.5], 1.5) == one(Bins((0.0, 1, 2)), [1.0, 0.0], 1.5)
+    assert one(Quantiles((0.2, 0.8)), [NAN, 3.0], 2.0) == one(Quantiles((0.2, 0.8)), [0.0, 0.0], 2.0) == 2
+    assert one(Members(), [NAN, 3.0], 2.0) == one(Members(), [0.0, 3.0], 2.0) != 2, "members are missing one by one"
+
+
 def test_a_certain_distribution_is_scored_by_its_mean_absolute_error(rain_pair: Rain) -> None:
     forecast, observed = rain_pair.tensors
     mae = Continuous([10, 20])

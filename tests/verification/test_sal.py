@@ -52,6 +52,9 @@ def test_a_flat_shower_has_too_much_structure_and_opposite_errors_do_not_cancel(
 def test_an_image_without_rain_has_no_sal() -> None:
     dry = torch.zeros_like(shower())
     assert scored(dry, shower())["count"] == scored(shower(), dry)["count"] == scored(dry, dry)["count"] == 0
+    drop = dry.clone()
+    drop[..., 5, 5] = 3  # less than the 50 pixels of an object
+    assert scored(drop, shower())["count"] == scored(shower(), drop)["count"] == 0
     some = scored(torch.cat([dry, shower(column=28)]), torch.cat([shower(), shower()]))
     assert (some["count"], some["location"]) == (1, pytest.approx(8 / np.hypot(*SHAPE), abs=1e-4))
 
