@@ -64,9 +64,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def as_written(line: str, place: Path) -> Outcome:
     """Run a line of the README, with the reader's own files in the place of capitals and outputs under `place`."""
     words = shlex.split(line)[2:]
-    for wanted, given in {"ARCHIVE": "archive.nc", "FOLDER": ""}.items():
+    for wanted, given in {"ARCHIVE": "archive.nc", "FOLDER": "", "FILES/**": "*.nc"}.items():
         words = [str(place / given) if word == wanted else word for word in words]
-    ours = re.compile(r"[\w/]+(\.nc|\.ckpt)|skill|data/synthetic")
+    ours = re.compile(r"[\w/]+(\.nc|\.ckpt|\.zarr)|skill|data/synthetic")
     outputs = [place / word if ours.fullmatch(word) else word for word in words]
     if words[0] == "nowcast.train":
         outputs.append("--print_config")

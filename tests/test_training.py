@@ -199,3 +199,47 @@ def test_the_loss_falls_and_bf16_and_channels_last_train_too(archive_path: Path,
         finals[precision] = float(fit.callback_metrics["val_loss"])
         assert finals[precision] < before
     assert finals["bf16-mixed"] == pytest.approx(finals["32-true"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("network", "loss"),
+    [
+        ({"class_path": "nowcast.models.quantiles.Quantiles", "init_args": {"levels": 3}}, "Pinball"),
+        ({"class_path": "nowcast.models.lagrangian.Lagrangian", "init_args": {}}, "MAE"),
+        (
+            {
+                "class_path": "nowcast.models.lagrangian.Lagrangian",
+                "init_args": {"network": {"name": "quantiles", "levels": 3}},
+            },
+            "Pinball",
+        ),
+    ],
+    ids=["quantiles", "lagrangian", "lagrangian of quantiles"],
+)
+def test_networks_that_train_otherwise_make_checkpoints_that_forecast(
+    network: dict[str, Any], loss: str, archive_path: Path, tmp_path: Path
+) -> None:
+    inner = {"name": "se_resunet", "width": 8, "depth": 1}
+    arguments = dict(network["init_args"])
+    arguments["network"] = {**arguments["network"], "network": inner} if "network" in arguments else inner
+    package, options = ("likelihoods", {"levels": 3}) if loss == "Pinball" else ("losses", {})
+    task = build(
+        {
+            "network": {**network, "init_args": {"past_frames": 3, "steps": 4, **arguments}},
+            "loss": {"class_path": f"nowcast.{package}.{loss}", "init_args": options},
+        }
+    )
+    run = trainer(tmp_path)
+    run.fit(task, datamodule=radar(archive_path, tmp_path))
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    trained = Trained.load(tmp_path / "last.ckpt")
+    assert trained.forecast(past(), 4).shape == (2, 4, 1, 21, 30)
+    if loss == "MAE":
+        with pytest.raises(InputError, match="no probabilities"):
+            trained.probability(past(), 4, [1.0])
+        return
+    heavy, light = trained.probability(past(), 4, [5.0, 0.5]).unbind(2)
+    assert (heavy <= light).all()
+    members = trained.ensemble(past(), 4, 5)
+    assert members.shape == (2, 5, 4, 1, 21, 30)
+    assert (members.diff(dim=1) >= 0).all()

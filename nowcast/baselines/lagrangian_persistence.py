@@ -1,7 +1,7 @@
 """Lagrangian persistence in torch alone: the last frame carried along dense motion, whole batches, on any device.
 
 Germann and Zawadzki 2002, doi 10.1175/1520-0493(2002)130<2859:SDOTPO>2.0.CO;2. Motion by pyramidal Lucas–Kanade
-(`nowcast.motion`), some forty times as fast as `extrapolation` on one core. It is what `nowcast.models.lagrangian` is
+(`nowcast.motion`), five times as fast as `extrapolation` on one core. It is what `nowcast.models.lagrangian` is
 untrained.
 """
 

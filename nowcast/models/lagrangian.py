@@ -22,7 +22,7 @@ from nowcast.motion import advect, displacements, lucas_kanade
 
 __all__ = ["Lagrangian"]
 
-ALL_KNOWN = 0.99  # share of the pixels that a carried one is made of
+ALL_KNOWN = 0.9999  # share of the pixels that a carried one is made of; not 1, which rounding may miss
 
 
 class Lagrangian(nn.Module):

@@ -221,3 +221,25 @@ def test_it_is_built_by_name_and_refuses_a_past_without_motion() -> None:
         Lagrangian(1, 5)
     with pytest.raises(InputError, match="did you mean se_resunet"):
         Lagrangian(3, 5, network="se_resnet")
+
+
+def test_a_lesson_compares_at_the_places_of_the_present() -> None:
+    """Rain that only moves is, seen from the present, the last frame again at every lead time."""
+    frames = shower(frames=8)
+    past, future = frames[:, :3], frames[:, 3:]
+    forecast, target, known, extra = small().lesson(past, future, torch.ones_like(future, dtype=torch.bool), 0.0)
+    assert 0.7 < known.float().mean() < 1
+    assert (target - past[:, -1:])[known].abs().mean() < 0.1 * (future - past[:, -1:]).abs().mean()
+    torch.testing.assert_close(forecast, past[:, -1:].expand_as(forecast))
+    assert extra == 0
+
+
+def test_a_lesson_leaves_out_all_that_is_made_of_unknown_pixels() -> None:
+    frames = shower(frames=8)
+    past, future = frames[:, :3], frames[:, 3:].clone()
+    known = torch.ones_like(future, dtype=torch.bool)
+    known[..., 20:24, 30:36] = False
+    future[~known] = 1e6
+    _, target, known, _ = small().lesson(past, future, known, 0.0)
+    assert known.any()
+    assert target[known].max() < 1e3
