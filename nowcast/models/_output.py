@@ -35,6 +35,10 @@ class Output(ABC):
         """(B, T, 1, H, W): the mean rain rate in mm/h, scaled; the forecast of least squared error in mm/h."""
 
     @abstractmethod
+    def scaled_mean(self, fields: torch.Tensor) -> torch.Tensor:
+        """(B, T, 1, H, W): the mean of scaled values; heavy tails do not rule it, so it ranks pixels well."""
+
+    @abstractmethod
     def exceedance(self, fields: torch.Tensor, thresholds_mm_h: Sequence[float]) -> torch.Tensor:
         """(B, T, thresholds, H, W): probability that the rate reaches each threshold in mm/h."""
 
@@ -76,15 +80,24 @@ class _PiecewiseLinear(Output):
 
     def mean(self, fields: torch.Tensor) -> torch.Tensor:
         """Exact: between nodes scaled values are spread evenly, so rates are an integral of exp."""
+        low, high, weight = self._wet_parts(fields)
+        half = RATE_GROWTH * (high - low) / 2
+        stretch = torch.where(half > 1e-3, torch.sinh(half) / half.clamp_min(1e-3), 1.0)
+        rates = unscale((low + high) / 2) * stretch
+        return scale((weight * rates).sum(dim=2, keepdim=True))[0]
+
+    def scaled_mean(self, fields: torch.Tensor) -> torch.Tensor:
+        low, high, weight = self._wet_parts(fields)
+        return (weight * (low + high) / 2).sum(dim=2, keepdim=True)
+
+    def _wet_parts(self, fields: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Between neighbouring nodes: the least and the most rain, and the probability of rain there."""
         values, levels = self.nodes(fields.float())
         width = values.diff(dim=2)
         wet = values.clamp_min(0)
         low, high = wet[:, :, :-1], wet[:, :, 1:]
         share = torch.where(width > 0, (high - low) / width.clamp_min(1e-12), (high > 0).float())
-        half = RATE_GROWTH * (high - low) / 2
-        stretch = torch.where(half > 1e-3, torch.sinh(half) / half.clamp_min(1e-3), 1.0)
-        rates = unscale((low + high) / 2) * stretch
-        return scale((levels.diff(dim=2) * share * rates).sum(dim=2, keepdim=True))[0]
+        return low, high, levels.diff(dim=2) * share
 
 
 class QuantileOutput(_PiecewiseLinear):
@@ -154,6 +167,9 @@ class MemberOutput(Output):
 
     def mean(self, fields: torch.Tensor) -> torch.Tensor:
         return scale(unscale(fields).mean(dim=2, keepdim=True))[0]
+
+    def scaled_mean(self, fields: torch.Tensor) -> torch.Tensor:
+        return fields.float().clamp_min(0).mean(dim=2, keepdim=True)
 
     def members(self, fields: torch.Tensor, count: int) -> torch.Tensor:
         """The first `count` of them.

@@ -197,3 +197,15 @@ def test_what_cannot_be_is_said() -> None:
         BinOutput(EDGES).mean(fields)
     with pytest.raises(InputError, match="at least 1 member"):
         MemberOutput().members(fields, 0)
+
+
+@pytest.mark.parametrize("kind", ["quantiles", "bins"])
+def test_the_scaled_mean_is_the_integral_of_the_quantile_function(kind: str) -> None:
+    torch.manual_seed(0)
+    if kind == "quantiles":
+        output, fields = QuantileOutput(5), (torch.randn(1, 1, 5, 3, 4) * 0.5 + 0.3).sort(dim=2).values
+    else:
+        output, fields = BinOutput((0.1, 1.0, 5.0)), torch.randn(1, 1, 4, 3, 4)
+    levels = (torch.arange(4000) + 0.5) / 4000
+    integral = torch.cat([output.quantile(fields, float(q)) for q in levels], dim=2).mean(dim=2, keepdim=True)
+    torch.testing.assert_close(output.scaled_mean(fields), integral, rtol=1e-3, atol=1e-3)
