@@ -30,7 +30,11 @@ class Batch(TypedDict):
 
 
 class Network(Protocol):
-    """A torch module between scaled fields: it knows no units and sees no NaN."""
+    """A torch module between scaled fields: it knows no units and sees no NaN.
+
+    One that forecasts a distribution gives K fields for C and has an `output` (`nowcast.models._output`) that says what
+    they mean; one that trains otherwise than it forecasts has a `train_forward` or `lesson` (`_distribution`).
+    """
 
     def __call__(self, past: torch.Tensor) -> torch.Tensor:
         """(B, T_in, C, H, W) → (B, steps, C, H, W), both scaled (`nowcast.scaling`) and finite."""

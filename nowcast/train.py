@@ -1,7 +1,7 @@
 """Train a forecasting network from configs: `python -m nowcast.train --config configs/quickstart.yaml`.
 
 Fits, tests the best checkpoint beside persistence, and leaves a run folder: config.yaml (all that was resolved),
-best.ckpt, last.ckpt, metrics.csv (training curves), skill.csv and skill.nc (test scores by lead time), case.png.
+best.ckpt, last.ckpt, metrics.csv (training curves), skill.csv and skill.png (test scores by lead time), case.png.
 """
 
 import itertools

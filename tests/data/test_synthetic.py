@@ -34,7 +34,7 @@ def test_each_weather_comes_in_turn(events: dict[str, xr.Dataset]) -> None:
 
 
 def test_rain_is_intermittent_and_its_rates_skewed_like_those_of_real_events(events: dict[str, xr.Dataset]) -> None:
-    """The bounds hold seven real events of six weather services, measured with scripts/compare_synthetic.py."""
+    """The bounds hold the five European events of README's comparison (scripts/compare_synthetic.py), not the hail."""
     for weather, event in events.items():
         rate = event.rain_rate.values
         assert 0.05 < share(rate, 0.1) < 0.6, weather

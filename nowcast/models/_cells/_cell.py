@@ -70,6 +70,7 @@ class Cell(nn.Module):
         return (frame.new_zeros(batch, self.width, height, width),) * self.states
 
     def forward(self, drive: torch.Tensor, state: State) -> State:
+        """One step in time, which every cell makes in its own way: the state after it."""
         raise NotImplementedError
 
 
