@@ -64,7 +64,7 @@ class Pinball(Loss):
     def pixelwise(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         _agree("Pinball", predicted, len(self._levels), "levels")
         above = target - predicted
-        return torch.maximum(self._levels * above, (self._levels - 1) * above).mean(dim=2, keepdim=True)
+        return (above.abs() + (2 * self._levels - 1) * above).mean(dim=2, keepdim=True) / 2
 
 
 class _OfBins(Loss):

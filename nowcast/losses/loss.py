@@ -16,9 +16,9 @@ class Loss(nn.Module):
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         with torch.autocast(predicted.device.type, enabled=False):
-            zero = torch.zeros((), device=predicted.device)
-            predicted = torch.where(known, predicted.float(), zero)  # before any arithmetic: 0 · NaN is NaN
-            return self.over_known(predicted, torch.where(known, target.float(), zero), known)
+            # Before any arithmetic, as 0 · NaN is NaN.
+            predicted, target = (fields.float().masked_fill(~known, 0) for fields in (predicted, target))
+            return self.over_known(predicted, target, known)
 
     def over_known(self, predicted: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """The loss of fields that are 0 where not known."""
