@@ -33,7 +33,8 @@ class Network(Protocol):
     """A torch module between scaled fields: it knows no units and sees no NaN.
 
     One that forecasts a distribution gives K fields for C and has an `output` (`nowcast.models._output`) that says what
-    they mean; one that trains otherwise than it forecasts has a `train_forward` or `lesson` (`_distribution`).
+    they mean; one that trains otherwise than it forecasts, or sees more than it forecasts, says so as `nowcast.lessons`
+    tells: by a `train_forward`, a `lesson`, or a `margin`.
     """
 
     def __call__(self, past: torch.Tensor) -> torch.Tensor:
@@ -58,6 +59,10 @@ class Forecaster(ABC):
     def ensemble(self, past: torch.Tensor, steps: int, members: int) -> torch.Tensor:
         """(B, T_in, C, H, W) → (B, members, steps, C, H, W) mm/h."""
         raise InputError(f"{self.name} makes one forecast, it has no ensemble of {members} members")
+
+    def quantile(self, past: torch.Tensor, steps: int, levels: Sequence[float]) -> torch.Tensor:
+        """(B, T_in, C, H, W) → (B, steps, K, C, H, W) mm/h, rates not exceeded with each of K probabilities."""
+        raise InputError(f"{self.name} makes one forecast, it has no quantiles")
 
     def probability(self, past: torch.Tensor, steps: int, thresholds: Sequence[float]) -> torch.Tensor:
         """(B, T_in, C, H, W) → (B, steps, K, C, H, W), probability that the rate reaches each of K thresholds."""

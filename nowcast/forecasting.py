@@ -1,17 +1,61 @@
-"""Forecasts of an archive: any forecaster, chosen initial times, streamed into a forecast file."""
+"""Forecasts of an archive: any forecaster, chosen initial times, streamed to an output that can be resumed."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
-import nowcast
 from nowcast.contracts import Forecaster, InputError
+from nowcast.data import forecast_layout as layouts
+from nowcast.data import provenance
 from nowcast.data.archive import Archive
-from nowcast.data.forecast_file import ForecastWriter
+from nowcast.data.forecast_layout import Layout
+from nowcast.data.forecast_output import Existing, FileEach, ForecastOutput, SingleFile
+from nowcast.data.forecast_zarr import ZarrStore
 from nowcast.data.windows import find_windows
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of each forecast beside the rain rate.
+
+    Args:
+        members: of an ensemble; 0 writes none.
+        quantiles: levels between 0 and 1.
+        probabilities: thresholds in mm/h to be reached.
+
+    Raises:
+        InputError: for numbers that are no such things, or do not rise.
+    """
+
+    members: int = 0
+    quantiles: Sequence[float] = ()
+    probabilities: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        if self.members < 0:
+            raise InputError(f"an ensemble has at least 1 member, not {self.members}")
+        if not all(0 < level < 1 for level in self.quantiles):
+            raise InputError(f"quantiles are levels between 0 and 1, such as 0.1 0.5 0.9, not {list(self.quantiles)}")
+        if not all(threshold > 0 for threshold in self.probabilities):
+            raise InputError(f"thresholds are rates above 0 mm/h, not {list(self.probabilities)}")
+        for numbers in (self.quantiles, self.probabilities):
+            if any(one >= following for one, following in pairwise(numbers)):
+                raise InputError(f"quantiles and thresholds are named rising and once, not {list(numbers)}")
+
+    def fields(self) -> list[layouts.Field]:
+        """The variables, the rain rate first."""
+        return [
+            layouts.RATE,
+            *([layouts.members(self.members)] if self.members else []),
+            *([layouts.quantiles(self.quantiles)] if self.quantiles else []),
+            *([layouts.probabilities(self.probabilities)] if self.probabilities else []),
+        ]
 
 
 def possible_starts(archive: Archive, past_frames: int, step_minutes: float) -> np.ndarray:
@@ -70,40 +114,146 @@ def forecast_archive(
     step_minutes: float,
     batch_size: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    existing: Existing = "overwrite",
+    wanted: Wanted | None = None,
 ) -> None:
-    """Forecast from each start and write all of it as one CF NetCDF file, or nothing.
+    """Forecast from each start into one output, which appears when all of it is there.
+
+    While a batch is forecast the next one is read and the last one written, so memory holds three whatever their
+    number. A resumed run makes the same batches again, for a network's last digit may depend on its batch.
 
     Args:
         forecaster: makes the forecasts.
         archive: full frames of any size.
-        output: path ending in .nc.
+        output: path ending in .nc, .zarr, or / (a folder of one file an initial time).
         starts: (number, T_in) frame indices.
         steps: lead times.
         step_minutes: between lead times.
         batch_size: forecasts made at once.
         progress: called with the number of forecasts done and their total.
+        existing: what becomes of an output that is there, finished or not.
+        wanted: what is written beside the rain rate.
+
+    Raises:
+        InputError: where the output stands in the way, the disk is full, or the forecaster has not what is wanted.
     """
+    wanted = wanted or Wanted()
     lead_times = [round(step_minutes * 60 * (k + 1)) for k in range(steps)]
-    with ForecastWriter(output, archive.grid, lead_times, attributes(forecaster, archive)) as writer:
-        for first in range(0, len(starts), batch_size):
-            rows = starts[first : first + batch_size]
-            frames = {index: archive.read(index) for index in np.unique(rows)}
-            past = torch.from_numpy(np.stack([np.stack([frames[i] for i in row]) for row in rows])).unsqueeze(2)
-            rate = forecaster.forecast(past, steps)[:, :, 0].float().numpy()
-            for row, one in zip(rows, rate, strict=True):
-                writer.append(archive.times[row[-1]], one)
-            progress(first + len(rows), len(starts))
+    layout = Layout(archive.grid, lead_times, attributes(forecaster, archive), wanted.fields())
+    store = open_output(output, layout, archive.times[starts[:, -1]], {"batch size": batch_size})
+    if existing == "resume" and store.is_complete():
+        store.tidy()
+        progress(len(starts), len(starts))
+        return
+    with store.opened(existing):
+        batches = [range(first, min(first + batch_size, len(starts))) for first in range(0, len(starts), batch_size)]
+        left = [batch for batch in batches if not all(map(store.has, batch))]
+        done = len(starts) - sum(map(len, left))
+        progress(done, len(starts))
+        for batch in _pipelined(forecaster, archive, store, starts, steps, wanted, left):
+            done += len(batch)
+            progress(done, len(starts))
+
+
+def open_output(
+    path: str | os.PathLike, layout: Layout, init_times: np.ndarray, recipe: Mapping[str, Any] | None = None
+) -> ForecastOutput:
+    """The output that a path asks for by its ending.
+
+    Raises:
+        InputError: for another ending.
+    """
+    name = os.fspath(path)
+    kind: type[ForecastOutput]
+    if name.endswith(".nc"):
+        kind = SingleFile
+    elif name.rstrip("/").endswith(".zarr"):
+        kind = ZarrStore
+    elif name.endswith("/") or os.path.isdir(name):
+        kind = FileEach
+    else:
+        raise InputError(f"{name} must end in .nc (one file), .zarr, or / (a folder of one file an initial time)")
+    return kind(path, layout, init_times, recipe)
+
+
+def _pipelined(
+    forecaster: Forecaster,
+    archive: Archive,
+    store: ForecastOutput,
+    starts: np.ndarray,
+    steps: int,
+    wanted: Wanted,
+    batches: Sequence[range],
+) -> Iterator[range]:
+    """Yield each batch when it is written.
+
+    One thread reads and writes, for the libraries beneath are not safe in two. It reads a batch before it writes the
+    one before it, so that forecasting never waits for a write.
+    """
+    with ThreadPoolExecutor(1, "files") as files:
+        frames = _Frames(archive)
+        reading: Future | None = files.submit(frames.pasts, starts[batches[0]]) if batches else None
+        writing: Future | None = None
+        try:
+            for place, batch in enumerate(batches):
+                assert reading is not None
+                past = reading.result()
+                following = batches[place + 1 : place + 2]
+                reading = files.submit(frames.pasts, starts[following[0]]) if following else None
+                fields = forecast_fields(forecaster, past, steps, wanted)
+                if writing is not None:
+                    yield writing.result()
+                writing = files.submit(_write, store, batch, fields)
+                del fields
+            if writing is not None:
+                yield writing.result()
+        except BaseException:
+            files.shutdown(cancel_futures=True)
+            raise
+
+
+def _write(store: ForecastOutput, batch: range, fields: Mapping[str, np.ndarray]) -> range:
+    for place, number in enumerate(batch):
+        if not store.has(number):
+            store.write(number, {name: values[place] for name, values in fields.items()})
+    return batch
+
+
+class _Frames:
+    """Reads the frames of batches, and keeps those that the next one is likely to need again."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self.kept: dict[int, np.ndarray] = {}
+
+    def pasts(self, rows: np.ndarray) -> torch.Tensor:
+        """(B, T_in) frame indices → (B, T_in, 1, H, W) mm/h."""
+        wanted = np.unique(rows).tolist()
+        self.kept = {index: self.kept[index] if index in self.kept else self.archive.read(index) for index in wanted}
+        return torch.from_numpy(np.stack([np.stack([self.kept[i] for i in row]) for row in rows])).unsqueeze(2)
+
+
+def forecast_fields(forecaster: Forecaster, past: torch.Tensor, steps: int, wanted: Wanted) -> dict[str, np.ndarray]:
+    """What is wanted of a forecast, by name of the variable: (B, steps, …, H, W).
+
+    Args:
+        forecaster: makes it; the same past must make the same forecast.
+        past: (B, T_in, 1, H, W) mm/h with NaN.
+        steps: lead times.
+        wanted: what beside the rain rate.
+    """
+    made = {layouts.RATE.name: forecaster.forecast(past, steps)}
+    if wanted.members:
+        ensemble = forecaster.ensemble(past, steps, wanted.members)
+        made[layouts.members(wanted.members).name] = ensemble.transpose(1, 2)
+    if wanted.quantiles:
+        made[layouts.quantiles(wanted.quantiles).name] = forecaster.quantile(past, steps, wanted.quantiles)
+    if wanted.probabilities:
+        chance = forecaster.probability(past, steps, wanted.probabilities)
+        made[layouts.probabilities(wanted.probabilities).name] = chance
+    return {name: values.squeeze(-3).float().cpu().numpy() for name, values in made.items()}
 
 
 def attributes(forecaster: Forecaster, archive: Archive) -> Mapping[str, Any]:
     """Global attributes of a forecast file: which model, from which checkpoint, of which observations."""
-    observed = {key: str(archive.attrs[key]) for key in ("institution",) if key in archive.attrs}
-    names: Sequence[str] = sorted({os.path.basename(path) for path in archive.paths})
-    return {
-        "source": f"nowcast {nowcast.__version__}, {forecaster.name}",
-        "model": forecaster.name,
-        "nowcast_version": nowcast.__version__,
-        "observations": ", ".join(names),
-        **observed,
-        **forecaster.describe(),
-    }
+    return provenance.attributes(forecaster, [os.path.basename(path) for path in archive.paths], archive.attrs)

@@ -52,7 +52,7 @@ def run(function: Callable[..., Any], arguments: Sequence[str] | None = None) ->
         words = sys.argv[1:] if arguments is None else arguments
         words = with_flags(words, [f"--{name}" for name, hint in get_type_hints(function).items() if hint is bool])
         config = parser.parse_args(as_lists(words, list_options(function)))
-        function(**parser.instantiate_classes(config).as_dict())
+        function(**parser.instantiate(config).as_dict())
 
 
 def list_options(function: Callable[..., Any]) -> list[str]:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+import xarray as xr
 from einops import rearrange
 from torch import nn
 
 from nowcast import scaling
 from nowcast.contracts import Forecaster, InputError
-from nowcast.data.archive import Archive
+from nowcast.data.archive import Archive, Grid
+from nowcast.labelled import forecast_array
+from nowcast.lessons import whole
 from nowcast.models._output import output_of
 from nowcast.products import Product, product
 from nowcast.training import CHECKPOINT_KEY, as_rate, build, unseen_as_nan
@@ -31,6 +34,7 @@ class Trained(Forecaster):
         config: what it was built from.
         digest: SHA-256 of the checkpoint file.
         product: which field `forecast` gives, see `nowcast.products`.
+        seed: of the noise of a network that draws members; the same seed makes the same forecasts, in any batch.
     """
 
     def __init__(
@@ -40,8 +44,10 @@ class Trained(Forecaster):
         config: dict[str, Any],
         digest: str,
         product: Product = "median",
+        seed: int = 0,
     ) -> None:
-        self.network, self.facts, self.config, self.digest, self.product = network, facts, config, digest, product
+        self.network, self.facts, self.config, self.digest = network, facts, config, digest
+        self.product, self.seed = product, seed
         self.name = config["network"]["class_path"].rsplit(".", 1)[-1]
         if product != "median":
             self.name += f" {product}"
@@ -54,7 +60,8 @@ class Trained(Forecaster):
         Args:
             path: a checkpoint of `python -m nowcast.train`, or its run folder (whose best.ckpt is taken).
             device: where the network will run.
-            product: which field `forecast` gives: median, mean, or matched to the last frame's distribution.
+            product: which field `forecast` gives: median, mean, or matched to the last frame's distribution, or of
+                the events of greatest expected CSI (of a distribution only).
 
         Raises:
             InputError: when the file is missing, damaged, or not a checkpoint of nowcast.
@@ -92,14 +99,19 @@ class Trained(Forecaster):
             "config": json.dumps(self.config),
             "trained_on": json.dumps(self.facts),
             "product": self.product,
+            **({"seed": str(self.seed)} if self._draws else {}),
         }
 
     def check(self, archive: Archive) -> None:
         """Raise InputError when an archive's grid is finer than the network was trained on."""
-        trained, given = self.facts["pixel_m"], archive.grid.pixel_m
+        self.check_grid(archive.grid, archive.paths[0])
+
+    def check_grid(self, grid: Grid, source: str) -> None:
+        """Raise InputError when the grid of a source is finer than the network was trained on."""
+        trained, given = self.facts["pixel_m"], grid.pixel_m
         if given < FINER * trained:
             raise InputError(
-                f"{archive.paths[0]} has a grid length of {given:.0f} m, the network was trained on {trained:.0f} m; "
+                f"{source} has a grid length of {given:.0f} m, the network was trained on {trained:.0f} m; "
                 f"resample the archive to {trained:.0f} m or retrain"
             )
 
@@ -114,13 +126,25 @@ class Trained(Forecaster):
         return rate.to(past.device)
 
     def ensemble(self, past: torch.Tensor, steps: int, members: int) -> torch.Tensor:
-        """(B, T_in, 1, H, W) → (B, members, steps, 1, H, W) mm/h, of a network with a distribution."""
+        """(B, T_in, 1, H, W) → (B, members, steps, 1, H, W) mm/h, of a network with a distribution.
+
+        A network that draws members draws as many; of others they are equally likely quantiles.
+        """
         output = output_of(self.network)
         if output is None:
             return super().ensemble(past, steps, members)
-        fields, _ = self._fields(past, steps)
+        fields, _ = self._fields(past, steps, members if self._draws else None)
         drawn = as_rate(output.members(fields, members), past.to(fields.device))
         return rearrange(drawn, "b t m h w -> b m t 1 h w").to(past.device)
+
+    def quantile(self, past: torch.Tensor, steps: int, levels: Sequence[float]) -> torch.Tensor:
+        """(B, T_in, 1, H, W) → (B, steps, K, 1, H, W) mm/h, of a network with a distribution."""
+        output = output_of(self.network)
+        if output is None:
+            return super().quantile(past, steps, levels)
+        fields, _ = self._fields(past, steps)
+        rates = as_rate(torch.cat([output.quantile(fields, q) for q in levels], dim=2), past.to(fields.device))
+        return rearrange(rates, "b t k h w -> b t k 1 h w").to(past.device)
 
     def probability(self, past: torch.Tensor, steps: int, thresholds: Sequence[float]) -> torch.Tensor:
         """(B, T_in, 1, H, W) → (B, steps, K, 1, H, W), of a network with a distribution."""
@@ -131,8 +155,12 @@ class Trained(Forecaster):
         chance = unseen_as_nan(output.exceedance(fields, thresholds), past.to(fields.device))
         return rearrange(chance, "b t k h w -> b t k 1 h w").to(past.device)
 
+    def nowcast(self, frames: xr.DataArray, steps: int | None = None, tile: str = "auto") -> xr.DataArray:
+        """From (time, y, x) with `units` the labelled forecast (lead_time, y, x); see `nowcast.labelled`."""
+        return forecast_array(self, frames, steps or self.steps, self.step_s, tile)
+
     @torch.inference_mode()
-    def _fields(self, past: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _fields(self, past: torch.Tensor, steps: int, members: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network makes of past frames, scaled, and the last of them, scaled with NaN."""
         if steps > self.steps:
             reach = self.steps * self.step_s / 60
@@ -142,4 +170,17 @@ class Trained(Forecaster):
         device = next(self.network.parameters(), torch.empty(0)).device
         scaled, known = scaling.scale(past[:, -self.past_frames :].to(device))
         last = torch.where(known[:, -1], scaled[:, -1], torch.nan)
-        return self.network(scaled)[:, :steps].float(), last
+        # Sample by sample, so that each one's noise is its own in any batch.
+        parts = [self._drawn(one, members) for one in scaled.split(1)] if self._draws else [whole(self.network, scaled)]
+        return torch.cat(parts)[:, :steps].float(), last
+
+    @property
+    def _draws(self) -> bool:
+        output = output_of(self.network)
+        return output is not None and output.drawn
+
+    def _drawn(self, scaled: torch.Tensor, members: int | None) -> torch.Tensor:
+        """Members of one sample; their noise begins with the seed, whatever was drawn before."""
+        with torch.random.fork_rng([scaled.device] if scaled.is_cuda else []):
+            torch.manual_seed(self.seed)
+            return whole(self.network, scaled, members)

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, lazy_instance
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
@@ -14,10 +16,10 @@ from nowcast import scaling
 from nowcast.baselines.persistence import Persistence
 from nowcast.contracts import Batch, InputError
 from nowcast.data.datamodule import RadarData
+from nowcast.lessons import centre, lesson, margin_of, whole
 from nowcast.losses import MAE, Loss
-from nowcast.models._distribution import lesson
 from nowcast.models._output import output_of
-from nowcast.verification import Scores, standard_scores
+from nowcast.verification import Scores, all_reduce, standard_scores
 
 CHECKPOINT_KEY = "nowcast"  # where a checkpoint keeps what it needs to stand alone
 TRUSTED_PACKAGES = ("nowcast", "torch")  # where classes named by a checkpoint may come from
@@ -31,7 +33,7 @@ class NowcastTask(pl.LightningModule):
         loss: of scaled fields over known pixels.
         learning_rate: the highest, reached after the warm-up; it then falls to zero along a cosine.
         weight_decay: of AdamW.
-        warmup: share of all steps in which the learning rate rises.
+        warmup: share of the run, in steps or of its time budget, in which the learning rate rises.
         thresholds: in mm/h, of the categorical scores.
         channels_last: whether convolutions see channels-last memory, which most devices favour.
     """
@@ -54,6 +56,19 @@ class NowcastTask(pl.LightningModule):
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config: dict[str, Any] | None = None  # class paths and arguments that built this; see `build`
         self.skill: dict[str, Scores] = {}
+        self.losses = [0.0, 0]  # sum over the windows of this epoch so far, and how many there were, in this process
+        self._time_spent = 0.0  # share of the time budget, if there is one, the same in every process
+
+    def on_train_epoch_start(self) -> None:
+        """Begin a new mean loss."""
+        self.losses = [0.0, 0]
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Look at the clock of the time budget (`trainer.max_time`)."""
+        budget = self._time_budget()
+        if budget:
+            spent, left = budget.time_elapsed(), budget.time_remaining() or 0.0
+            self._time_spent = float(self.trainer.strategy.broadcast(spent / max(spent + left, 1e-9)))
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """One step of the loss over known pixels."""
@@ -62,9 +77,25 @@ class NowcastTask(pl.LightningModule):
         forecast, target, known, extra = lesson(self.network, past, target, known, self._progress())
         loss = self._loss(forecast, target, known) + extra
         if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {loss.item()} at step {self.global_step}; try a lower model.learning_rate")
-        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["past"]))
+            self._give_up(loss.item(), batch)
+        self.log("loss", loss, prog_bar=True)
+        windows = len(batch["past"])
+        self.losses = [self.losses[0] + windows * loss.item(), self.losses[1] + windows]
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        """Have the last batch followed by a validation, wherever in an epoch steps or time end the run."""
+        trainer = self.trainer
+        last_epoch = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+        if last_epoch or trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
+        if trainer.should_stop:
+            trainer.check_val_every_n_epoch = 1
+        if trainer.should_stop or trainer.is_last_batch:
+            # Summed here and not by Lightning, whose sums a checkpoint does not hold.
+            total, windows = self.losses
+            mean = total / windows
+            self.log("train_loss", mean, on_step=False, on_epoch=True, batch_size=int(windows), sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
         """Begin new sums."""
@@ -72,13 +103,15 @@ class NowcastTask(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Loss and skill of one batch."""
-        past, future = batch["past"], batch["future"]
-        forecast = self.network(scaling.scale(past)[0])
-        self.log("val_loss", self._loss(forecast, *scaling.scale(future)), prog_bar=True, batch_size=len(past))
+        forecast = self.network(scaling.scale(batch["past"])[0])
+        past, future = (centre(frames, margin_of(self.network)) for frames in (batch["past"], batch["future"]))
+        loss = self._loss(forecast, *scaling.scale(future))
+        self.log("val_loss", loss, prog_bar=True, batch_size=len(past), sync_dist=True)
         self.skill["network"].update(as_rate(point(self.network, forecast), past), future)
 
     def on_validation_epoch_end(self) -> None:
-        """Log skill by lead time; lead times are never averaged."""
+        """Log skill by lead time, over all processes; lead times are never averaged."""
+        all_reduce(self.skill["network"])
         scores = self.skill["network"].compute()
         for lead in scores.lead_time.values:
             at = scores.sel(lead_time=lead)
@@ -96,16 +129,27 @@ class NowcastTask(pl.LightningModule):
         self.skill["network"].update(forecast_rate(self.network, past), future)
         self.skill["persistence"].update(Persistence().forecast(past, future.shape[1]), future)
 
+    def on_test_epoch_end(self) -> None:
+        """Have the sums of all processes."""
+        for scores in self.skill.values():
+            all_reduce(scores)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a linear warm-up and a cosine down to zero over the whole run."""
         optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        total = int(min(self.trainer.estimated_stepping_batches, 10**9))
-        rising = max(round(self.warmup * total), 1)
+        one_step = 1 / self._total_steps()
+        if not one_step and not self._time_budget():
+            raise InputError(
+                "training has no end, so the learning rate cannot fall towards it; give trainer.max_epochs, max_steps "
+                "or max_time"
+            )
+        rising = max(self.warmup, one_step)
 
-        def share(step: int) -> float:
-            if step < rising:
-                return (step + 1) / rising
-            return 0.5 * (1 + math.cos(math.pi * min((step - rising) / max(total - rising, 1), 1)))
+        def share(_: int) -> float:
+            done = self._progress()
+            if done < rising:
+                return min((done + one_step) / rising, 1)
+            return 0.5 * (1 + math.cos(math.pi * min((done - rising) / max(1 - rising, 1e-9), 1)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, share)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -129,9 +173,31 @@ class NowcastTask(pl.LightningModule):
             )
         return self.loss(forecast, target, known)
 
+    def _give_up(self, loss: float, batch: Batch) -> NoReturn:
+        """Keep the batch and the weights that made a loss that is no number, and say where the batch is from."""
+        keeper = self.trainer.checkpoint_callback
+        folder = Path(getattr(keeper, "dirpath", None) or self.trainer.default_root_dir)
+        path = folder / f"bad_batch_{self.global_rank}.pt"
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save({"batch": dict(batch), "config": self.config, "state_dict": self.state_dict()}, path)
+        raise InputError(
+            f"the loss is {loss} at step {self.global_step}, in a batch of {'; '.join(self._data().names(batch))}; the "
+            f"batch and the weights are in {path}. Try a lower model.learning_rate or trainer.gradient_clip_val, or "
+            "resume from the last checkpoint with other options"
+        )
+
     def _progress(self) -> float:
-        """Share of the training that is done."""
-        return min(self.global_step / max(self.trainer.estimated_stepping_batches, 1), 1.0)
+        """Share of the training that is done: of its steps or of its time budget, whichever is more."""
+        return min(max(self.global_step / self._total_steps(), self._time_spent), 1.0)
+
+    def _total_steps(self) -> float:
+        """Optimiser steps of the whole run, infinite where only time ends it."""
+        return max(self.trainer.estimated_stepping_batches, 1)
+
+    def _time_budget(self) -> Timer | None:
+        """The clock of `trainer.max_time`."""
+        timers = [callback for callback in self.trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+        return next((timer for timer in timers if timer.time_remaining() is not None), None)
 
     def _data(self) -> RadarData:
         data: RadarData = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -160,7 +226,7 @@ def point(network: nn.Module, forecast: torch.Tensor) -> torch.Tensor:
 
 def forecast_rate(network: nn.Module, past: torch.Tensor) -> torch.Tensor:
     """What a network forecasts from (B, T_in, C, H, W) mm/h with NaN: (B, steps, C, H, W) mm/h."""
-    return as_rate(point(network, network(scaling.scale(past)[0])), past)
+    return as_rate(point(network, whole(network, scaling.scale(past)[0])), past)
 
 
 def build(config: Mapping[str, Any], trusted: Sequence[str] = TRUSTED_PACKAGES) -> NowcastTask:
@@ -179,7 +245,7 @@ def build(config: Mapping[str, Any], trusted: Sequence[str] = TRUSTED_PACKAGES) 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(NowcastTask, "model")
     try:
-        task = parser.instantiate_classes(parser.parse_object({"model": dict(config)})).model
+        task = parser.instantiate(parser.parse_object({"model": dict(config)})).model
     except ArgumentError as error:
         raise InputError(f"the config does not describe a network: {error}") from error
     task.config = dict(config)

@@ -15,21 +15,19 @@ of time lies lower. Mechanisms with a textbook twin in naive_attention.py are co
 input being the same.
 """
 
-import csv
 import math
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import linear_regression
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # before torch is loaded: the profiler talks on every start
 
 import matplotlib
 import torch
+from _measure import draw_slopes, growth, label_sizes, seconds, write_csv
 from naive_attention import TWINS
 from rich.console import Console
 from rich.table import Table
@@ -44,6 +42,7 @@ from matplotlib import pyplot as plt
 
 FRAMES = 4  # of mechanisms that take sequences
 LINES_PER_PANEL = 7  # more cannot be told apart
+HEADING = ("name", "kind", "family", "parameters_at_64", "pixels", "seconds", "peak_bytes")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def main(
                 own.append(Measurement(name, kind, size**2, *measure(function, module, x, repeats)))
             console.print(f"{name} ({kind}): {', '.join(f'{m.seconds * 1e3:.3g} ms' for m in own)}")
             measurements.extend(own)
-    write_csv(measurements, out.with_suffix(".csv"))
+    write_csv(HEADING, rows(measurements), out.with_suffix(".csv"))
     plot(measurements, out.with_suffix(".png"))
     console.print(growth_table(measurements), twin_table(measurements))
     console.print(f"written: {out.with_suffix('.csv')} and {out.with_suffix('.png')}")
@@ -121,22 +120,9 @@ def measure(
         x.grad = None
         module.zero_grad()
 
-    def seconds() -> float:
-        synchronise(x.device)
-        start = time.perf_counter()
-        one_pass()
-        synchronise(x.device)
-        return time.perf_counter() - start
-
     one_pass()
     peak = peak_bytes(one_pass, x.device)
-    return min(seconds() for _ in range(repeats)), peak
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done its work; a CPU always has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return min(seconds(one_pass, x.device) for _ in range(repeats)), peak
 
 
 def peak_bytes(work: Callable[[], None], device: torch.device) -> int:
@@ -157,13 +143,8 @@ def peak_bytes(work: Callable[[], None], device: torch.device) -> int:
 
 
 def exponent(measurements: list[Measurement], quantity: str) -> float:
-    """p of quantity ~ pixels^p, least squares of logarithms over the three largest sizes; NaN of one size."""
-    largest = sorted(measurements, key=lambda m: m.pixels)[-3:]
-    if len(largest) < 2:
-        return math.nan
-    pixels = [math.log(m.pixels) for m in largest]
-    values = [math.log(max(getattr(m, quantity), 1e-9)) for m in largest]
-    return linear_regression(pixels, values).slope
+    """p of quantity ~ pixels^p over the three largest sizes."""
+    return growth((m.pixels, getattr(m, quantity)) for m in measurements)
 
 
 def foreseen(past: list[Measurement], quantity: str, pixels: int) -> float:
@@ -218,15 +199,11 @@ def twin_table(measurements: list[Measurement]) -> Table:
     return table
 
 
-def write_csv(measurements: list[Measurement], path: Path) -> None:
-    """One line a measurement."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("name", "kind", "family", "parameters_at_64", "pixels", "seconds", "peak_bytes"))
-        for m in measurements:
-            info = attention.info(m.name)
-            writer.writerow((m.name, m.kind, info.family, info.parameters, m.pixels, f"{m.seconds:.6g}", m.peak_bytes))
+def rows(measurements: list[Measurement]) -> Iterator[tuple[object, ...]]:
+    """Lines of the CSV, one a measurement."""
+    for m in measurements:
+        info = attention.info(m.name)
+        yield m.name, m.kind, info.family, info.parameters, m.pixels, f"{m.seconds:.6g}", m.peak_bytes
 
 
 def plot(measurements: list[Measurement], path: Path) -> None:
@@ -240,11 +217,11 @@ def plot(measurements: list[Measurement], path: Path) -> None:
         for start in range(0, len(lines), LINES_PER_PANEL)
     ]
     columns = min(4, len(panels))
-    rows = math.ceil(len(panels) / columns)
+    lines_of_panels = math.ceil(len(panels) / columns)
     figure, axes = plt.subplots(
-        rows,
+        lines_of_panels,
         columns,
-        figsize=(4.2 * columns, 3.4 * rows),
+        figsize=(4.2 * columns, 3.4 * lines_of_panels),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -252,31 +229,20 @@ def plot(measurements: list[Measurement], path: Path) -> None:
     )
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    pixels = sorted({m.pixels for m in measurements})
+    pixels, times = {m.pixels for m in measurements}, [m.seconds * 1e3 for m in measurements]
     for axis, (family, lines) in zip(axes.flat, panels, strict=False):
         for (name, own), marker in zip(lines, "osD^vP*", strict=False):
             milliseconds = [m.seconds * 1e3 for m in own]
             axis.loglog([m.pixels for m in own], milliseconds, marker=marker, ms=4, lw=1.2, label=name)
-        axis.set_xticks(pixels, [f"{math.isqrt(n)}²" for n in pixels], minor=False)
-        axis.minorticks_off()
+        label_sizes(axis, pixels)
         axis.set_title(family, fontsize=10)
         axis.legend(fontsize=7, loc="upper left", framealpha=0.6)
-        axis.grid(alpha=0.3)
-        draw_slopes(axis, measurements)
-    times = [m.seconds * 1e3 for m in measurements]
+        draw_slopes(axis, pixels, min(times))
     axes.flat[0].set_ylim(min(times) / 2, max(times) * 2)
     figure.supxlabel("pixels N = H·W; dotted: growth as N, dashed: as N²", fontsize=10)
     figure.supylabel("forward and backward pass, ms", fontsize=10)
     figure.savefig(path, dpi=130)
     plt.close(figure)
-
-
-def draw_slopes(axis: plt.Axes, measurements: list[Measurement]) -> None:
-    """Faint guides of slope 1 and 2 from the fastest measurement of all."""
-    start, end = min(m.pixels for m in measurements), max(m.pixels for m in measurements)
-    height = 1e3 * min(m.seconds for m in measurements)
-    for power, style in ((1, ":"), (2, "--")):
-        axis.plot([start, end], [height, height * (end / start) ** power], style, color="0.6", lw=0.8)
 
 
 if __name__ == "__main__":

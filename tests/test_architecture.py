@@ -13,11 +13,12 @@ PACKAGE = ROOT / "nowcast"
 # From the ground up; a part may import from lower floors, and from itself.
 FLOORS: list[set[str]] = [
     {"contracts", "catalogue", "scaling"},
-    {"attention", "motion", "losses", "likelihoods", "data", "baselines", "verification"},
-    {"models"},
-    {"training", "products"},
-    {"trained", "forecasting", "verifying"},
-    {"report", "program", "train", "forecast", "verify", "synthesize", "ingest", "__main__", "__init__"},
+    {"attention", "motion", "losses", "likelihoods", "lessons", "data", "baselines", "verification", "checkpoints"},
+    {"models", "tiling"},
+    {"training", "products", "labelled", "pysteps_method"},
+    {"trained", "forecasting", "verifying", "callbacks", "memory", "watching"},
+    {"benchmarking"},
+    {"report", "program", "train", "forecast", "verify", "synthesize", "ingest", "benchmark", "__main__", "__init__"},
 ]
 NEIGHBOURS_ALLOWED = {
     ("baselines", "motion"),
@@ -25,7 +26,7 @@ NEIGHBOURS_ALLOWED = {
     ("scaling", "contracts"),
     ("catalogue", "contracts"),
 }
-PROGRAMS = {"train", "forecast", "verify", "synthesize", "ingest", "__main__"}
+PROGRAMS = {"train", "forecast", "verify", "synthesize", "ingest", "benchmark", "__main__"}
 
 
 def part(path: Path) -> str:

@@ -27,6 +27,7 @@ MISTAKES = {
     "no forecaster": ([], "either a --checkpoint or a --baseline"),
     "two forecasters": (["--baseline", "persistence", "--checkpoint", "a.ckpt"], "either a --checkpoint or"),
     "an unknown baseline": (["--baseline", "persistance"], "did you mean persistence"),
+    "a quantile that is none": (["--baseline", "persistence", "--quantiles", "50"], "levels between 0 and 1"),
     "no lead time": (["--baseline", "persistence", "--minutes", "2"], "shorter than one step of 5 min"),
     "an impossible step": (
         ["--baseline", "persistence", "--step_minutes", "7"],
@@ -34,7 +35,7 @@ MISTAKES = {
     ),
     "a checkpoint that is none": (["--checkpoint", "README.md"], "README.md cannot be read as a checkpoint"),
     "a misspelt option": (["--baseline", "persistence", "--outptu", "f.nc"], "did you mean output"),
-    "another ending": (["--baseline", "persistence", "--output", "f.png"], "must end in .nc"),
+    "another ending": (["--baseline", "persistence", "--output", "f.png"], "must end in .nc (one file), .zarr, or /"),
 }
 
 
@@ -64,3 +65,37 @@ def test_extrapolation_of_a_real_event_beats_persistence(real_events: Path, tmp_
             errors[baseline] = float(abs(last.fillna(0) - truth).mean())
             assert forecasts.rain_rate.shape == (1, 6, 640, 710)
     assert errors["extrapolation"] < 0.8 * errors["persistence"]
+
+
+def test_outputs_are_resumed_replaced_or_refused(archive_path: Path, tmp_path: Path) -> None:
+    words = ["--baseline", "persistence", "--input", archive_path, "--minutes", 10, "--output", tmp_path / "f.nc"]
+    assert run("nowcast.forecast", *words).returncode == 0
+    refused = run("nowcast.forecast", *words)
+    assert refused.returncode == 2
+    assert "f.nc exists; --overwrite replaces it" in refused.stderr
+    before = (tmp_path / "f.nc").read_bytes()
+    assert run("nowcast.forecast", *words, "--resume").returncode == 0
+    assert (tmp_path / "f.nc").read_bytes() == before
+    assert run("nowcast.forecast", *words, "--overwrite", "--init", "last").returncode == 0
+    assert xr.open_dataset(tmp_path / "f.nc").sizes["init_time"] == 1
+    both = run("nowcast.forecast", *words, "--overwrite", "--resume")
+    assert both.returncode == 2
+    assert "choose one" in both.stderr
+
+
+def test_members_and_maps_are_made_when_asked_for(archive_path: Path, tmp_path: Path) -> None:
+    got = run(
+        "nowcast.forecast", "--baseline", "steps", "--input", archive_path, "--minutes", 5, "--init", "last",
+        "--output", tmp_path / "f.zarr", "--members", 2, "--probabilities", 0.1, 1, "--plot",
+    )  # fmt: skip
+    assert got.returncode == 0, got.stderr
+    with xr.open_dataset(tmp_path / "f.zarr", engine="zarr") as made:
+        assert made["rain_rate_ensemble"].sizes["realization"] == 2
+        assert made["threshold"].values.tolist() == [0.1, 1]
+    assert {path.name for path in tmp_path.iterdir()} == {"f.zarr", "f.png", "f.gif"}
+    without = run(
+        "nowcast.forecast", "--baseline", "persistence", "--input", archive_path, "--output", tmp_path / "g.nc",
+        "--quantiles", 0.5,
+    )  # fmt: skip
+    assert without.returncode == 2
+    assert "persistence makes one forecast, it has no quantiles" in without.stderr

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from nowcast.data.archive import write_archive
 from tests.data.test_ingest import write_frames
 from tests.programs import run
 
@@ -47,9 +48,34 @@ def test_an_archive_is_kept_unless_told_otherwise(rain: xr.Dataset, tmp_path: Pa
     added = run("nowcast.ingest", "--input", *files, "--output", output, "--append")
     assert (added.returncode, "2 were there already" in added.stdout) == (0, True)
     assert xr.open_zarr(output).sizes["time"] == 4
+    again = run("nowcast.ingest", "--input", *files, "--output", output, "--resume")  # nothing was interrupted
+    assert (again.returncode, "0 frames of 4 files, 4 were there already" in again.stdout) == (0, True)
     replaced = run("nowcast.ingest", "--overwrite", "--input", files[3], "--output", output)
     assert replaced.returncode == 0
     assert xr.open_zarr(output).sizes["time"] == 1
+
+
+def test_frames_out_of_order_are_told_and_sorted(rain: xr.Dataset, tmp_path: Path) -> None:
+    later, earlier = tmp_path / "1.nc", tmp_path / "2.nc"
+    write_archive(rain.isel(time=[3, 4]), later)
+    write_archive(rain.isel(time=[0, 1]), earlier)
+    got = run("nowcast.ingest", "--input", tmp_path / "*.nc", "--output", tmp_path / "a.zarr")
+    assert "4 frames of 2 files, 2 came out of the order of time and were sorted in" in got.stdout
+    assert np.array_equal(xr.open_zarr(tmp_path / "a.zarr").time, rain.time[[0, 1, 3, 4]])
+
+
+def test_an_unfinished_ingest_is_told_and_gone_on_with(rain: xr.Dataset, tmp_path: Path) -> None:
+    files, output = write_frames(rain, tmp_path / "files", range(3)), tmp_path / "a.nc"
+    files[2].write_bytes(b"")
+    arguments = "--input", tmp_path / "files", "--output", output, "--on_error", "stop"
+    stopped = run("nowcast.ingest", *arguments)
+    assert stopped.returncode == 2
+    assert "frame_002.nc: is empty (2 frames are kept, --resume goes on)" in stopped.stderr
+    refused = run("nowcast.ingest", *arguments)
+    assert "begun and not finished; --resume goes on, --overwrite begins anew" in refused.stderr
+    write_frames(rain, tmp_path / "files", [2])
+    resumed = run("nowcast.ingest", *arguments, "--resume")
+    assert (resumed.returncode, "3 frames of 3 files" in resumed.stdout) == (0, True)
 
 
 MISTAKES = {
@@ -58,7 +84,8 @@ MISTAKES = {
     "an unknown option": (["--format", "radolan", "--options", '{"zr_c": 1}'], "has no option 'zr_c'"),
     "options of no format": (["--options", '{"zr_a": 1}'], "name it with --format"),
     "another ending": (["--output", "a.tif"], "must end in .nc or .zarr"),
-    "two wishes": (["--append", "--overwrite"], "choose one"),
+    "two wishes": (["--append", "--resume"], "--append and --resume exclude each other"),
+    "no such scheduler": (["--dask", "somewhere"], "no dask scheduler answers at somewhere"),
 }
 
 

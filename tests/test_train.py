@@ -242,6 +242,7 @@ def test_a_grid_finer_than_trained_is_refused(
         ["data/synthetic.yaml", "model/convlstm.yaml", "trainer/cpu.yaml"],
         ["data/synthetic.yaml", "model/predrnn.yaml", "trainer/cpu.yaml"],
         ["data/synthetic.yaml", "model/ccnet.yaml", "trainer/cpu.yaml"],
+        ["quickstart.yaml", "trainer/average.yaml"],
     ],
     ids=lambda files: "+".join(files),
 )

@@ -243,3 +243,20 @@ def test_networks_that_train_otherwise_make_checkpoints_that_forecast(
     members = trained.ensemble(past(), 4, 5)
     assert members.shape == (2, 5, 4, 1, 21, 30)
     assert (members.diff(dim=1) >= 0).all()
+
+
+def test_a_network_that_sees_more_than_it_forecasts_trains_on_centres_and_forecasts_whole_frames(
+    archive_path: Path, tmp_path: Path
+) -> None:
+    options = {"past_frames": 3, "steps": 4, "widths": [8], "hidden": 8, "blocks": 1, "margin": 3}
+    task = build({"network": {"class_path": "nowcast.models.metnet.MetNet", "init_args": options}})
+    run = trainer(tmp_path)
+    run.fit(task, datamodule=radar(archive_path, tmp_path))
+    seen = task.skill["network"].compute()
+    assert 0 < float(seen.mae[0]) < 10
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    forecast = Trained.load(tmp_path / "last.ckpt").forecast(past(), 4)
+    assert forecast.shape == (2, 4, 1, 21, 30)
+    assert not torch.isnan(forecast).any()
+    assert run.test(task, datamodule=radar(archive_path, tmp_path), verbose=False) is not None
+    assert {name: scores.cases for name, scores in task.skill.items()}["network"] > 0

@@ -11,6 +11,7 @@ import xarray as xr
 from nowcast.contracts import InputError
 from nowcast.data.archive import Archive, write_archive
 from nowcast.data.forecast_file import ForecastWriter
+from nowcast.data.forecast_layout import Layout
 from nowcast.verification import standard_scores
 from nowcast.verifying import verify_files
 from tests.conftest import moving_rain
@@ -34,7 +35,8 @@ def write(
         return frame(archive, time + np.timedelta64(lead, "m"))
 
     path.parent.mkdir(exist_ok=True)
-    with ForecastWriter(path, archive.grid, [60 * lead for lead in minutes], {"model": model}) as writer:
+    layout = Layout(archive.grid, [60 * lead for lead in minutes], {"model": model})
+    with ForecastWriter(path, layout) as writer:
         for start in starts:
             init_time = archive.times[start]
             writer.append(init_time, np.stack([(rate or truth)(init_time, lead) for lead in minutes]))

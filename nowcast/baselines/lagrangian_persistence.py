@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 
 from nowcast.contracts import Forecaster, InputError
-from nowcast.motion import advect, displacements, lucas_kanade
+from nowcast.motion import each_displacement, lucas_kanade, read
 from nowcast.scaling import scale, unscale
 
 __all__ = ["LagrangianPersistence"]
@@ -39,8 +39,10 @@ class LagrangianPersistence(Forecaster):
         if past.shape[1] < self.past_frames:
             raise InputError(f"{self.name} needs {self.past_frames} past frames, it was given {past.shape[1]}")
         scaled, known = scale(rearrange(past[:, -self.past_frames :], "b t c h w -> (b c) t h w"))
-        displacement = displacements(lucas_kanade(scaled, known), steps)
-        carried, _ = advect(scaled[:, -1:, None], displacement)
-        seen, _ = advect(known[:, -1:, None].to(scaled.dtype), displacement, beyond="zeros")
-        rate = torch.where(seen > SEEN, unscale(carried), torch.nan)
-        return rearrange(rate, "(b c) t 1 h w -> b t c h w", b=len(past)).to(past.dtype)
+        rain, observed = scaled[:, -1:], known[:, -1:].to(scaled.dtype)
+        moved = each_displacement(lucas_kanade(scaled, known))
+        rate = rain.new_empty(len(rain), steps, *rain.shape[2:])
+        for step, displacement in zip(range(steps), moved, strict=False):  # one by one, for continents fill memory
+            seen = read(observed, -displacement, beyond="zeros")
+            rate[:, step] = torch.where(seen > SEEN, unscale(read(rain, -displacement)), torch.nan)[:, 0]
+        return rearrange(rate, "(b c) t h w -> b t c h w", b=len(past)).to(past.dtype)

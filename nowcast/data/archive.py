@@ -23,10 +23,11 @@ PACKING = {
     "zlib": True,
     "complevel": 4,
 }
-# A chunk is one frame, so that appending touches no old one, of at most this many pixels a side: on Europe's grid of
-# 2200 × 1900 windows are read 4 times as fast as from whole frames (with 512, 6 times), frames in 1.4 times the time,
-# and a frame of most countries remains one file in Zarr.
+# A chunk is one frame, so that a frame costs no other and appending touches no old one, of at most this many pixels a
+# side: measured by scripts/benchmark_chunks.py, see docs/ingest.md. In Zarr every chunk is a file, and the frame of
+# most countries remains one; in NetCDF4 small chunks cost little and are the faster to read from.
 CHUNK = 1024
+NETCDF_CHUNK = 256
 RATE_ATTRS = {"standard_name": "rainfall_rate", "long_name": "rain rate", "units": "mm h-1"}
 METRES_PER_DEGREE = 111_195.0
 
@@ -196,7 +197,7 @@ def write_archive(dataset: xr.Dataset, path: str | os.PathLike) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.suffix == ".nc":
-            packing = {**PACKING, "chunksizes": (1, *(min(size, CHUNK) for size in rate.shape[1:]))}
+            packing = {**PACKING, "chunksizes": (1, *(min(size, NETCDF_CHUNK) for size in rate.shape[1:]))}
             dataset.to_netcdf(part, engine="netcdf4", encoding={"rain_rate": packing, "time": time})
         elif path.suffix == ".zarr":
             packing = {k: v for k, v in PACKING.items() if k not in ("zlib", "complevel")}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nowcast.contracts import InputError
 from nowcast.data.archive import Archive, pack, unpack
 
 BLOCK = 16  # pixels a side of the coarse maps that crops are chosen by
@@ -18,6 +19,8 @@ class Frames:
     With a folder the frames lie there in a file that is mapped into memory, so that processes share one copy however
     they were started; without one they are held in memory.
 
+    A frame that cannot be read is all unobserved, and listed in `unreadable`.
+
     Args:
         archive: to decode.
         folder: of the cache, or None. A cached archive is found again as long as its files are unchanged.
@@ -28,13 +31,13 @@ class Frames:
         self.shape = (len(archive), *archive.grid.shape)
         if self.path is None:
             self._packed = np.empty(self.shape, dtype=np.uint16)
-            self.rain, self.known = self._decode(archive, self._packed)
+            self.rain, self.known, self.unreadable = self._decode(archive, self._packed)
             return
         coarse = self.path.with_suffix(".coarse.npz")
         if not (self.path.exists() and coarse.exists()):
             self._fill(archive, self.path, coarse)
         with np.load(coarse) as maps:
-            self.rain, self.known = maps["rain"], maps["known"]
+            self.rain, self.known, self.unreadable = maps["rain"], maps["known"], maps["unreadable"]
         self._packed = np.load(self.path, mmap_mode="r")
 
     def read(self, frames: np.ndarray, row: int, column: int, height: int, width: int) -> np.ndarray:
@@ -63,24 +66,28 @@ class Frames:
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             packed = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint16, shape=self.shape)
-            rain, known = self._decode(archive, packed)
+            rain, known, unreadable = self._decode(archive, packed)
             packed.flush()
             del packed
             part_coarse = coarse.with_name(f".{os.getpid()}.{coarse.name}")
-            np.savez(part_coarse, rain=rain, known=known)
+            np.savez(part_coarse, rain=rain, known=known, unreadable=unreadable)
             os.replace(part_coarse, coarse)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 
-    def _decode(self, archive: Archive, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        maps = []
+    def _decode(self, archive: Archive, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        maps, unreadable = [], []
         for index in range(len(archive)):
-            rate = archive.read(index)
+            try:
+                rate = archive.read(index)
+            except InputError:
+                unreadable.append(index)
+                rate = np.full(archive.grid.shape, np.nan, np.float32)
             packed[index] = pack(rate)
             maps.append((_blocks(-np.expm1(-np.nan_to_num(rate) / SATURATION)), _blocks(~np.isnan(rate))))
         rain, known = (np.stack(kind).astype(np.float32) for kind in zip(*maps, strict=True))
-        return rain, known
+        return rain, known, np.array(unreadable, dtype=np.int64)
 
 
 def _blocks(field: np.ndarray) -> np.ndarray:
@@ -95,5 +102,5 @@ def _fingerprint(archive: Archive) -> str:
     for path in archive.paths:
         inner = Path(path)
         newest = max(p.stat().st_mtime_ns for p in ([inner, *inner.rglob("*")] if inner.is_dir() else [inner]))
-        digest.update(f"{inner.resolve()}|{newest}|{inner.stat().st_size}|{archive.variables}|{BLOCK}|1".encode())
+        digest.update(f"{inner.resolve()}|{newest}|{inner.stat().st_size}|{archive.variables}|{BLOCK}|2".encode())
     return digest.hexdigest()[:16]

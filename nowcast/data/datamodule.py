@@ -1,14 +1,18 @@
 """RadarData: archives in, batches of windows out, for training, validation and test."""
 
 import multiprocessing
-from dataclasses import dataclass
+import sys
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
-from nowcast.contracts import InputError
+from nowcast.contracts import Batch, InputError
 from nowcast.data.archive import Archive
 from nowcast.data.cache import Frames
 from nowcast.data.dataset import Cut, Cuts, RainSampler, SameSource, Source, tiles
@@ -49,16 +53,21 @@ class Loading:
         workers: processes that read ahead; 0 reads in the training process.
         start_method: of the workers, "fork" or "spawn"; None is the system's.
         cache: folder of decoded frames; None holds them in memory.
+        unreadable: share of an archive's frames that may be damaged; windows with such frames are left out.
     """
 
     batch_size: int = 8
     workers: int = 0
     start_method: str | None = None
     cache: str | None = "data/cache"
+    unreadable: float = 0.05
 
 
 class RadarData(pl.LightningDataModule):
     """Windows of radar archives, split by event or by blocks of time.
+
+    Where several processes train, each has its own windows; set `use_distributed_sampler` of the trainer to False, as
+    `nowcast.train` does, lest Lightning divides them again.
 
     Args:
         train, val, test: archives of each split: paths, or blocks with begin and end.
@@ -91,6 +100,8 @@ class RadarData(pl.LightningDataModule):
         self.blocks = {"train": train, "val": val, "test": test}
         self.sources: dict[str, list[Source]] = {}
         self.archives: dict[str, list[Archive]] = {}
+        self.sampler: RainSampler | None = None
+        self.unreadable = 0  # frames of all archives opened so far
 
     def prepare_data(self) -> None:
         """Make synthetic archives that are not there yet."""
@@ -103,7 +114,7 @@ class RadarData(pl.LightningDataModule):
         for split in wanted:
             if split not in self.sources:
                 self._open(split)
-        if "train" in self.sources:
+        if "train" in self.sources and self.sampler is None:
             self.sampler = RainSampler(
                 self.sources["train"],
                 self.crops.size,
@@ -113,6 +124,26 @@ class RadarData(pl.LightningDataModule):
                 self.crops.seed,
             )
 
+    @property
+    def batch_size(self) -> int:
+        """Samples a batch, where Lightning's tuner looks for it."""
+        return self.loading.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self.loading = replace(self.loading, batch_size=size)
+
+    def windows_per_second(self, seconds: float = 1.0) -> float:
+        """How fast training batches come when nothing else is done, the first, for which workers start, not counted."""
+        batches = iter(self.train_dataloader())
+        next(batches, None)
+        began, windows = time.perf_counter(), 0
+        for batch in batches:
+            windows += len(batch["past"])
+            if time.perf_counter() - began > seconds:
+                break
+        return windows / max(time.perf_counter() - began, 1e-9)
+
     def facts(self) -> dict[str, object]:
         """What a checkpoint must remember of the data to be used rightly on other data."""
         return {
@@ -121,10 +152,21 @@ class RadarData(pl.LightningDataModule):
             "steps": self.window.steps,
             "pixel_m": min(archive.grid.pixel_m for archive in self.archives["train"]),
             "archives": [archive.name for archive in self.archives["train"]],
+            "unreadable_frames": self.unreadable,
         }
+
+    def names(self, batch: Batch) -> list[str]:
+        """Where the samples of a training batch are from: archive, time of the last past frame, upper left pixel."""
+        places = zip(batch["archive"].tolist(), batch["start"].tolist(), batch["corner"].tolist(), strict=True)
+        return [
+            f"{self.sources['train'][archive].name} at {np.datetime64(start, 's')}, row {row}, column {column}"
+            for archive, start, (row, column) in places
+        ]
 
     def train_dataloader(self) -> DataLoader:
         """Random crops that favour rain."""
+        assert self.sampler is not None, "setup comes first"
+        self.sampler.divide(*self._share())
         cuts = Cuts(self.sources["train"], self.window.past_frames, self.crops.size)
         return self._loader(cuts, batch_size=self.loading.batch_size, sampler=self.sampler, drop_last=True)
 
@@ -135,6 +177,24 @@ class RadarData(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """The test windows, in order."""
         return self._tiled("test")
+
+    def state_dict(self) -> dict[str, int]:
+        """How far training is: epoch, and cuts that each process has had in it."""
+        assert self.trainer is not None
+        # At the start of an epoch the loop still counts the one before.
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        batches %= max(int(self.trainer.num_training_batches), 1)
+        return {"epoch": self.trainer.current_epoch, "done": batches * self.loading.batch_size}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue where another run was interrupted; Lightning calls it before the first batch is drawn."""
+        if self.sampler is not None:  # it is training that continues
+            self.sampler.set_epoch(state["epoch"])
+            self.sampler.done = state["done"]
+
+    def _share(self) -> tuple[int, int]:
+        """This process and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _open(self, split: str) -> None:
         blocks = [as_block(entry) for entry in self.blocks[split]]
@@ -150,7 +210,22 @@ class RadarData(pl.LightningDataModule):
                     f"{self.window.step_minutes:g} min apart{_between(block)} for data.{split}"
                 )
             frames = Frames(archive, self.loading.cache)
+            windows = self._readable(archive, frames, windows)
             self.sources[split].append(Source(archive.name, frames, archive.times, windows))
+
+    def _readable(self, archive: Archive, frames: Frames, windows: np.ndarray) -> np.ndarray:
+        """The windows without damaged frames, which are reported, and refused where there are too many."""
+        bad = frames.unreadable
+        if not len(bad):
+            return windows
+        said = f"{archive.paths[0]}: {len(bad)} of {len(archive)} frames cannot be read, at {archive.times[bad[0]]}"
+        said += " and later" if len(bad) > 1 else ""
+        left = windows[~np.isin(windows, bad).any(axis=1)]
+        if len(bad) > self.loading.unreadable * len(archive) or not len(left):
+            raise InputError(f"{said}; mend the file, or allow a greater share with data.loading.unreadable")
+        print(f"{said}: {len(windows) - len(left)} of {len(windows)} windows are left out", file=sys.stderr)
+        self.unreadable += len(bad)
+        return left
 
     def test_cuts(self) -> tuple[Cuts, list[Cut]]:
         """All that is tested, in order, to look at single cases: `dataset[cut]` for each cut."""
@@ -162,7 +237,7 @@ class RadarData(pl.LightningDataModule):
 
     def _tiled(self, split: str) -> DataLoader:
         dataset, cuts = self._fixed(split)
-        return self._loader(dataset, batch_sampler=SameSource(cuts, self.loading.batch_size))
+        return self._loader(dataset, batch_sampler=SameSource(cuts, self.loading.batch_size, *self._share()))
 
     def _loader(self, dataset: Cuts, **order: Any) -> DataLoader:
         workers = self.loading.workers
@@ -172,6 +247,9 @@ class RadarData(pl.LightningDataModule):
             num_workers=workers,
             multiprocessing_context=context,
             persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # A generator of its own, since beginning to load must not move the random numbers of the training.
+            generator=torch.Generator(),
             **order,
         )
 

@@ -87,6 +87,10 @@ class RainSampler(Sampler[Cut]):
         floor: weight of a dry place; a place where all is heavy rain has 1 + floor.
         turn: whether cuts are rotated and mirrored at random.
         seed: of all epochs.
+
+    Attributes:
+        epoch: which cuts; see `set_epoch`.
+        done: how many of this epoch's cuts this process had before it was interrupted; they are not drawn again.
     """
 
     LEAST_KNOWN = 0.5  # cuts with less radar coverage teach little
@@ -101,7 +105,8 @@ class RainSampler(Sampler[Cut]):
         seed: int = 0,
     ) -> None:
         self.sources, self.size, self.samples = sources, size, samples
-        self.turn, self.seed, self.epoch = turn, seed, 0
+        self.turn, self.seed, self.epoch, self.done = turn, seed, 0, 0
+        self.process, self.processes = 0, 1
         maps = [self._weights(source, floor) for source in sources]
         self._shapes = [weights.shape for weights in maps]
         self._ends = np.cumsum([weights.size for weights in maps])
@@ -112,14 +117,16 @@ class RainSampler(Sampler[Cut]):
             )
 
     def __len__(self) -> int:
-        return self.samples
+        return self.samples // self.processes
 
     def __iter__(self) -> Iterator[Cut]:
         random = np.random.default_rng([self.seed, self.epoch])
         places = np.searchsorted(self._cumulative, random.uniform(0, self._cumulative[-1], self.samples), side="right")
         jitter = random.integers(0, BLOCK, (self.samples, 2))
         turns = random.integers(0, 8, self.samples) if self.turn else np.zeros(self.samples, int)
-        for place, (down, right), turn in zip(places, jitter, turns, strict=True):
+        # All processes draw the same cuts and take turns, so that a step of all of them sees what one would see.
+        own = slice(self.done * self.processes + self.process, len(self) * self.processes, self.processes)
+        for place, (down, right), turn in zip(places[own], jitter[own], turns[own], strict=True):
             source = int(np.searchsorted(self._ends, place, side="right"))
             first = self._ends[source - 1] if source else 0
             window, block_row, block_column = np.unravel_index(place - first, self._shapes[source])
@@ -130,7 +137,12 @@ class RainSampler(Sampler[Cut]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose other cuts for another epoch (Lightning calls it)."""
-        self.epoch = epoch
+        if epoch != self.epoch:
+            self.epoch, self.done = epoch, 0
+
+    def divide(self, process: int, processes: int) -> None:
+        """Give this process its own cuts, as many as every other."""
+        self.process, self.processes = process, processes
 
     def _weights(self, source: Source, floor: float) -> np.ndarray:
         """(windows, block rows, block columns): the weight of a cut whose upper left corner is in that block."""
@@ -171,12 +183,15 @@ def tiles(sources: Sequence[Source], size: int | None, every: int) -> list[Cut]:
 class SameSource(Sampler[list[Cut]]):
     """Batches of given cuts in their order, each from one source, since grids differ in size.
 
+    Several processes share the batches, each of which goes to one of them alone.
+
     Args:
         cuts: sorted by source.
         batch_size: most cuts in a batch.
+        process, processes: whose batches these are, and among how many they are shared.
     """
 
-    def __init__(self, cuts: Sequence[Cut], batch_size: int) -> None:
+    def __init__(self, cuts: Sequence[Cut], batch_size: int, process: int = 0, processes: int = 1) -> None:
         self.batches: list[list[Cut]] = []
         for cut in cuts:
             last = self.batches[-1] if self.batches else None
@@ -184,6 +199,12 @@ class SameSource(Sampler[list[Cut]]):
                 last.append(cut)
             else:
                 self.batches.append([cut])
+        if len(self.batches) < processes:
+            raise InputError(
+                f"{len(self.batches)} batches of {batch_size} are too few for {processes} processes; lower "
+                "data.loading.batch_size, take more windows (data.crops.every), or fewer devices"
+            )
+        self.batches = self.batches[process::processes]
 
     def __len__(self) -> int:
         return len(self.batches)

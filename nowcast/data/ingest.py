@@ -1,299 +1,243 @@
 """From a folder of a weather service's files to one archive: what cannot be used is named and left out, or stops it."""
 
-import errno
-import glob
+import json
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache
+import shutil
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pyproj import CRS, Transformer
 
 from nowcast.contracts import InputError
-from nowcast.data import readers
-from nowcast.data.archive import METRES_PER_DEGREE, PACK_NODATA, Archive, Grid, pack
+from nowcast.data.archive import PACK_NODATA, Archive
 from nowcast.data.archive_writer import ArchiveWriter
-from nowcast.data.quality import QualityControl, why_unfit
-from nowcast.data.readers._files import MissingPackage
-from nowcast.data.readers._reader import time_in_name
+from nowcast.data.intake import Recipe, Refused, Taken, take_files
+from nowcast.data.journal import Entry, Journal
+from nowcast.data.places import same_place, usual_grid
+from nowcast.data.unfinished import locked, told_when_full, unfinished_folder
 
 VOTERS = 5  # frames that say which grid is the usual one, so that an odd file at the start does not refuse all others
-QUEUED = 2  # files a process that are read ahead; bounds memory
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How files are read.
-
-    Args:
-        format: name of a reader, or auto.
-        options: of the reader.
-        time_pattern: strptime directives of the time in file names, for files that do not tell it themselves; None
-            looks for year, month, day, hour, minute.
-        quality: control that each frame goes through.
-    """
-
-    format: str = "auto"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    time_pattern: str | None = None
-    quality: QualityControl = field(default_factory=QualityControl)
-
-    def __post_init__(self) -> None:
-        if self.format == "auto":
-            if self.options:
-                raise InputError("options are of one format; name it with --format")
-        else:
-            readers.create(self.format, **self.options)
-
-    def reader(self, path: Path) -> readers.Reader:
-        """The reader of a file."""
-        name = readers.detect(path) if self.format == "auto" else self.format
-        return readers.create(name, **self.options)
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A frame that is fit for an archive: where it comes from, its time, pixels as `pack` gives them, its grid."""
-
-    path: Path
-    time: np.datetime64
-    packed: np.ndarray
-    grid: Grid
-    attrs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A file, or a frame of one, that is not, and why."""
-
-    path: Path
-    reason: str
+ATTRS = {"title": "Radar rain rate", "history": "made by nowcast.ingest"}
+Existing = Literal["refuse", "append", "overwrite", "resume"]
 
 
 @dataclass
 class Report:
-    """What came of an ingest: frames written, frames that the archive had already, and all that was refused."""
+    """What came of an ingest.
+
+    Args:
+        written: frames that are new in the archive.
+        present: frames of times that it had already, which it keeps as they are.
+        disordered: frames that came after a later one, and were sorted in.
+        skipped: all that was refused.
+    """
 
     written: int = 0
     present: int = 0
+    disordered: int = 0
     skipped: list[Refused] = field(default_factory=list)
-
-
-def find_files(patterns: Sequence[str | os.PathLike]) -> list[Path]:
-    """Files that globs (** for any depth), folders and paths name, in the order of the times in their names.
-
-    A Zarr store is one of them, its contents are not; hidden files are none.
-
-    Raises:
-        InputError: for a pattern that names nothing.
-    """
-    files: set[Path] = set()
-    for pattern in (os.fspath(pattern) for pattern in patterns):
-        name = os.path.join(pattern, "**") if os.path.isdir(pattern) and not pattern.endswith(".zarr") else pattern
-        found = {_whole_store(Path(path)) for path in glob.iglob(name, recursive=True)}
-        found = {path for path in found if path.is_file() or path.suffix == ".zarr"}
-        if not found:
-            raise InputError(f"{pattern} names no file")
-        files |= found
-    return sorted(files, key=lambda path: (str(time_in_name(path) or ""), path))
 
 
 def ingest(
     files: Sequence[Path],
     output: str | os.PathLike,
     recipe: Recipe | None = None,
-    append: bool = False,
+    existing: Existing = "refuse",
     on_error: Literal["skip", "stop"] = "skip",
-    workers: int = 1,
+    jobs: int = 1,
+    scheduler: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Write an archive of the frames of files, whole or not at all.
+    """Write an archive of the frames of files; it appears under its name when all are read.
 
     Args:
         files: as `find_files` gives them.
-        output: ends in .nc or .zarr; it is replaced unless appended to.
+        output: ends in .nc or .zarr.
         recipe: how files are read.
-        append: keep the frames that the output has, and refuse those that do not fit them.
+        existing: what becomes of an archive or an unfinished ingest that is there: refuse to touch it, append to the
+            archive, replace it, or go on with the ingest.
         on_error: leave out what cannot be used, or raise at the first.
-        workers: processes that read; files that may hold many frames are read in this one.
+        jobs: processes that read.
+        scheduler: address of a dask scheduler, whose workers read instead.
         progress: called with the number of files done and of all.
 
     Raises:
-        InputError: when no frame can be used, the disk is full, a package is missing, or, with stop, at a bad file.
+        InputError: when no frame can be used, the disk is full, a package is missing, there is something that is not to
+            be touched or cannot be taken up, or, with stop, at a bad file.
     """
-    recipe, output = recipe or Recipe(), Path(output)
-    existing = Archive.open(output) if append and output.exists() else None
-    report = Report()
-    stream = _each(files, recipe, workers, progress)
-    try:
-        first = [] if existing else list(_until_taken(stream, VOTERS))
-        grid = existing.grid if existing else _usual_grid(first)
-        attrs = existing.attrs if existing else _attributes(first)
-        if grid is None:
-            reasons = "; ".join(f"{bad.path}: {bad.reason}" for bad in first[:3] if isinstance(bad, Refused))
-            raise InputError(f"none of {len(files)} files can be used ({reasons or 'there are none'})")
-        with ArchiveWriter(output, grid, attrs, existing, recipe.quality.clutter) as writer:
-            _fill(writer, chain(first, stream), report, on_error)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise InputError(f"the disk of {output} is full after {report.written} frames; nothing was kept") from error
-    finally:
-        stream.close()
-        if existing:
-            existing.close()
-    return report
-
-
-def _fill(
-    writer: ArchiveWriter, stream: Iterator[Taken | Refused], report: Report, on_error: Literal["skip", "stop"]
-) -> None:
-    present = set(writer.times)
-    source: dict[np.datetime64, Path] = {}
-    before: Taken | None = None
-    for item in stream:
-        if isinstance(item, Taken) and item.time in present and same_place(item.grid, writer.grid):
-            report.present += 1
-            continue
-        reason = item.reason if isinstance(item, Refused) else _why_not(item, writer.grid, source, before)
-        if isinstance(item, Refused) or reason is not None:
-            report.skipped.append(Refused(item.path, str(reason)))
-            if on_error == "stop":
-                raise InputError(f"{item.path}: {reason}")
-            continue
-        writer.add(item.time, item.packed)
-        source[item.time], before = item.path, item
-        report.written += 1
-
-
-def _why_not(frame: Taken, grid: Grid, source: Mapping[np.datetime64, Path], before: Taken | None) -> str | None:
-    """Why a frame does not fit those taken before, or None."""
-    if frame.grid.shape != grid.shape:
-        return (
-            f"has {frame.grid.shape[0]} × {frame.grid.shape[1]} pixels, the archive {grid.shape[0]} × {grid.shape[1]}"
-        )
-    if not same_place(frame.grid, grid):
-        return "is on another grid or projection than the archive"
-    if frame.time in source:
-        return f"has the time {frame.time} of {source[frame.time]}"
-    wet = (frame.packed > 0) & (frame.packed != PACK_NODATA)
-    if before is not None and wet.any() and np.array_equal(frame.packed, before.packed):
-        return f"repeats every pixel of {before.path}"
-    return None
-
-
-def same_place(one: Grid, other: Grid) -> bool:
-    """Whether pixels of two grids lie at the same places on earth, to a tenth of a pixel, however that is written."""
-    if not one.same(other):
-        return False
-    if one.crs is None or other.crs is None:
-        return one.crs is other.crs
-    tenth = 0.1 * one.pixel_m / METRES_PER_DEGREE
-    return np.allclose(_corners(one), _corners(other), rtol=0, atol=tenth)
-
-
-def _corners(grid: Grid) -> np.ndarray:
-    """Longitude and latitude of the outer pixels, in degrees of a great circle."""
-    assert grid.crs is not None
-    wkt = grid.crs.attrs.get("crs_wkt") or CRS.from_cf(grid.crs.attrs).to_wkt()
-    x, y = np.meshgrid(grid.x.values[[0, -1]], grid.y.values[[0, -1]])
-    longitude, latitude = _to_degrees(wkt).transform(x, y)
-    return np.stack([np.cos(np.deg2rad(latitude)) * longitude, latitude])
-
-
-@lru_cache
-def _to_degrees(wkt: str) -> Transformer:
-    return Transformer.from_crs(CRS.from_wkt(wkt), "EPSG:4326", always_xy=True)
-
-
-def take_file(path: Path, recipe: Recipe) -> Iterator[Taken | Refused]:
-    """The frames of a file after checks and quality control, and what is wrong with those that do not pass.
-
-    Raises:
-        MissingPackage: when the format needs one; nothing else that a damaged file does to a reader gets out.
-    """
-    try:
-        for frame in recipe.reader(path).frames(path):
-            yield _take(frame, path, recipe)
-    except MissingPackage:
-        raise
-    except InputError as error:
-        yield Refused(path, str(error).removeprefix(str(path)).lstrip(": "))
-    except Exception as error:  # readers and the libraries under them raise anything at damaged files
-        yield Refused(path, f"cannot be read, damaged or cut off? ({type(error).__name__}: {error})")
-
-
-def _take(frame: readers.Frame, path: Path, recipe: Recipe) -> Taken | Refused:
-    time = frame.time if frame.time is not None else time_in_name(path, recipe.time_pattern)
-    if time is None:
-        return Refused(path, "tells no time, nor does its name; say how the name tells it with --time_pattern")
-    if wrong := why_unfit(frame.rate):
-        return Refused(path, wrong if frame.time is None else f"{wrong} at {time}")
-    packed = pack(recipe.quality.apply(frame.rate))
-    return Taken(path, time.astype("datetime64[s]"), packed, frame.grid, frame.attrs)
-
-
-def _each(
-    files: Sequence[Path], recipe: Recipe, workers: int, progress: Callable[[int, int], None]
-) -> Generator[Taken | Refused, None, None]:
-    """What comes of files, in their order."""
-    whole = _in_processes(files, recipe, workers) if workers > 1 else ((path, None) for path in files)
-    for done, (path, items) in enumerate(whole, 1):
-        yield from take_file(path, recipe) if items is None else items
-        progress(done, len(files))
-
-
-def _in_processes(
-    files: Sequence[Path], recipe: Recipe, workers: int
-) -> Iterator[tuple[Path, list[Taken | Refused] | None]]:
-    # spawned, not forked: reading Zarr starts threads in this process, which a fork would not survive
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque = deque()
+    run = _Ingest(Path(output), recipe or Recipe(), on_error)
+    run.look(existing)
+    with told_when_full(run.output), locked(run.folder, run.output):
         try:
-            for path in files:
-                waiting.append((path, pool.submit(_take_single, path, recipe)))
-                if len(waiting) > QUEUED * workers:
-                    path, job = waiting.popleft()
-                    yield path, job.result()
-            for path, job in waiting:
-                yield path, job.result()
+            run.start(existing)
+            with closing(run.read(files, jobs, scheduler, progress)) as stream:
+                run.fill(run.on_the_usual_grid(stream))
+            run.finish()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            run.tidy()
+    return run.report
 
 
-def _take_single(path: Path, recipe: Recipe) -> list[Taken | Refused] | None:
-    """What comes of a file of one frame; None of one of several, which might be more than memory holds."""
-    items = list(islice(take_file(path, recipe), 2))
-    return items if len(items) < 2 else None
+class _Ingest:
+    """What an ingest is made of, and what it knows of the frames so far."""
 
+    def __init__(self, output: Path, recipe: Recipe, on_error: Literal["skip", "stop"]) -> None:
+        self.output, self.on_error, self.clutter = output, on_error, recipe.quality.clutter
+        self.recipe, self.folder = recipe, unfinished_folder(output)
+        self.writer = ArchiveWriter(output, self.folder)
+        self.journal = Journal(self.folder / "journal")
+        self.report = Report()
+        self.kept: list[np.datetime64] = []  # times of the archive that is appended to
+        self.done: set[str] = set()  # files that an ingest before this one has finished
+        self.source: dict[np.datetime64, str] = {}  # of new frames
+        self.before: tuple[str, np.ndarray] | None = None  # the frame taken last
+        self.known = False  # whether the journal is this ingest's
 
-def _until_taken(stream: Iterator[Taken | Refused], wanted: int) -> Iterator[Taken | Refused]:
-    """What comes until so many frames are taken, or until the end."""
-    for item in stream:
-        yield item
-        wanted -= isinstance(item, Taken)
-        if not wanted:
+    def look(self, existing: Existing) -> None:
+        """Refuse what may not be touched."""
+        begun = self.journal.path.exists()
+        if existing in ("refuse", "append") and begun:
+            raise InputError(f"{self.output} was begun and not finished; --resume goes on, --overwrite begins anew")
+        if existing == "refuse" and self.output.exists():
+            raise InputError(f"{self.output} exists; --append adds to it, --overwrite replaces it")
+
+    def start(self, existing: Existing) -> None:
+        """Begin anew, with the frames of the archive that is there, or where another ingest was stopped."""
+        about = json.loads(json.dumps(asdict(self.recipe), default=str))
+        found = self.journal.read() if existing == "resume" else None
+        if found and found[0]["recipe"] != about:
+            raise InputError(f"{self.output} was begun with other options; give --resume the same, or --overwrite")
+        self.known = True
+        # without a store the one thing left to do was to remove the folder, and the archive is as good as any
+        if found and self.writer.stage.exists() and (found[0]["kept"] or any(entry.times for entry in found[1])):
+            self._take_up(found[0]["kept"], found[1])
             return
+        self.journal.path.unlink(missing_ok=True)  # first: without it nothing in the folder is trusted
+        for item in self.folder.iterdir():
+            if item.is_dir():
+                shutil.rmtree(item)
+        if existing in ("append", "resume") and self.output.exists():
+            archive = Archive.open(self.output)
+            self.writer.extend(archive)
+            archive.close()
+        self.kept = list(self.writer.times)
+        self.journal.begin({"recipe": about, "kept": _as_seconds(self.kept)})
+
+    def _take_up(self, kept: Sequence[int], entries: Sequence[Entry]) -> None:
+        self.kept = _as_times(kept)
+        for entry in entries:
+            self.done.add(entry.file)
+            self.report.written += len(entry.times)
+            self.report.present += entry.present
+            self.report.skipped += [Refused(Path(entry.file), reason) for reason in entry.refused]
+            self.source |= dict.fromkeys(_as_times(entry.times), entry.file)
+        self.writer.resume([*self.kept, *self.source])
+        if self.source:
+            self.before = next(reversed(self.source.values())), self.writer.frame(len(self.writer.times) - 1)
+
+    def read(
+        self, files: Sequence[Path], jobs: int, scheduler: str | None, progress: Callable[[int, int], None]
+    ) -> Generator[tuple[Path, Iterator[Taken | Refused]], None, None]:
+        """Files that are not done, each with what comes of it."""
+        left = [path for path in files if os.path.abspath(path) not in self.done]
+        progress(len(files) - len(left), len(files))
+        for number, read in enumerate(take_files(left, self.recipe, jobs, scheduler), len(files) - len(left) + 1):
+            yield read
+            progress(number, len(files))
+
+    def on_the_usual_grid(
+        self, stream: Iterator[tuple[Path, Iterator[Taken | Refused]]]
+    ) -> Iterator[tuple[Path, Iterator[Taken | Refused]]]:
+        """The same, after the first frames have said which grid the archive has if that is not known."""
+        read: list[tuple[Path, Iterator[Taken | Refused]]] = []
+        seen: list[Taken | Refused] = []
+        while self.writer.grid is None:
+            path, items = next(stream, (None, iter(())))
+            first = list(islice(items, VOTERS))
+            seen += first
+            taken = [item for item in seen if isinstance(item, Taken)]
+            if path is not None:
+                read.append((path, chain(first, items)))
+            elif not taken:
+                reasons = "; ".join(f"{bad.path}: {bad.reason}" for bad in seen[:3] if isinstance(bad, Refused))
+                raise InputError(f"none of {len(read)} files can be used ({reasons or 'there are none'})")
+            if path is None or len(taken) >= VOTERS:
+                self.writer.begin(usual_grid([item.grid for item in taken]), {**ATTRS, **taken[0].attrs})
+        return chain(read, stream)
+
+    def fill(self, stream: Iterator[tuple[Path, Iterator[Taken | Refused]]]) -> None:
+        """Write what fits, and note down what came of each file."""
+        present = set(self.kept)
+        for path, items in stream:
+            entry = Entry(os.path.abspath(path))
+            for item in items:
+                if isinstance(item, Taken) and item.time in present and self._has_place(item):
+                    entry.present += 1
+                    self.report.present += 1
+                elif reason := self._why_not(item):
+                    self._refuse(item, reason, entry)
+                elif isinstance(item, Taken):
+                    self._add(item, entry)
+            self.journal.add(entry)
+
+    def finish(self) -> None:
+        """Show the archive, if there is anything new."""
+        times = np.array(self.writer.times)
+        later = np.maximum.accumulate(times)[:-1] > times[1:]
+        self.report.disordered = int(later[max(len(self.kept) - 1, 0) :].sum())
+        if self.report.written:
+            self.writer.finish(self.clutter)
+        self.journal.path.unlink()
+
+    def tidy(self) -> None:
+        """Remove the hidden folder, unless there is something in it to go on with."""
+        if not self.journal.path.exists() or (self.known and not self.report.written):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _why_not(self, item: Taken | Refused) -> str | None:
+        """Why a frame cannot be used, or None."""
+        if isinstance(item, Refused):
+            return item.reason
+        grid = self.writer.grid
+        assert grid is not None
+        if item.grid.shape != grid.shape:
+            (height, width), (its_height, its_width) = grid.shape, item.grid.shape
+            return f"has {its_height} × {its_width} pixels, the archive {height} × {width}"
+        if not same_place(item.grid, grid):
+            return "is on another grid or projection than the archive"
+        if item.time in self.source:
+            return f"has the time {item.time} of {self.source[item.time]}"
+        wet = (item.packed > 0) & (item.packed != PACK_NODATA)
+        if self.before is not None and wet.any() and np.array_equal(item.packed, self.before[1]):
+            return f"repeats every pixel of {self.before[0]}"
+        return None
+
+    def _has_place(self, item: Taken) -> bool:
+        return self.writer.grid is not None and same_place(item.grid, self.writer.grid)
+
+    def _refuse(self, item: Taken | Refused, reason: str, entry: Entry) -> None:
+        if self.on_error == "stop":
+            kept = f" ({self.report.written} frames are kept, --resume goes on)" if self.report.written else ""
+            raise InputError(f"{item.path}: {reason}{kept}")
+        entry.refused.append(reason)
+        self.report.skipped.append(Refused(item.path, reason))
+
+    def _add(self, item: Taken, entry: Entry) -> None:
+        self.writer.add(item.time, item.packed)
+        entry.times += _as_seconds([item.time])
+        self.source[item.time] = entry.file
+        self.before = entry.file, item.packed
+        self.report.written += 1
 
 
-def _usual_grid(items: Sequence[Taken | Refused]) -> Grid | None:
-    """The grid that most frames are on; the first of them when it is a tie."""
-    grids = [item.grid for item in items if isinstance(item, Taken)]
-    return max(grids, key=lambda grid: sum(same_place(grid, other) for other in grids), default=None)
+def _as_seconds(times: Sequence[np.datetime64]) -> list[int]:
+    return [int(time.astype("datetime64[s]").astype(np.int64)) for time in times]
 
 
-def _attributes(items: Sequence[Taken | Refused]) -> dict[str, Any]:
-    taken = next((item for item in items if isinstance(item, Taken)), None)
-    return {"title": "Radar rain rate", **(taken.attrs if taken else {}), "history": "made by nowcast.ingest"}
-
-
-def _whole_store(path: Path) -> Path:
-    """A path, or the Zarr store that it lies in."""
-    return next((parent for parent in reversed(path.parents) if parent.suffix == ".zarr"), path)
+def _as_times(seconds: Sequence[int]) -> list[np.datetime64]:
+    return [np.datetime64(second, "s") for second in seconds]

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from nowcast import attention
 from nowcast.contracts import InputError
+from nowcast.models._norm import GroupNorm
 
 # Builds attention for a number of channels.
 AttentionFactory = Callable[[int], nn.Module]
@@ -61,13 +62,13 @@ class ResidualBlock(nn.Module):
         return F.relu(self.skip(x) + self.branch(x))
 
 
-def group_norm(channels: int, most: int = 8) -> nn.GroupNorm:
+def group_norm(channels: int, most: int = 8) -> GroupNorm:
     """Group norm with at most `most` groups, as many as divide the channels into two or more each.
 
     A group of one channel would forget how strong it is, and has no variance where a map is one pixel.
     """
     groups = next((groups for groups in range(min(most, channels // 2), 0, -1) if channels % groups == 0), 1)
-    return nn.GroupNorm(groups, channels)
+    return GroupNorm(groups, channels)
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from nowcast.contracts import InputError
+from nowcast.lessons import margin_of, train_forward
 from nowcast.models._output import Output
 
 
@@ -20,6 +21,7 @@ class Distribution(nn.Module):
     def __init__(self, network: nn.Module, output: Output) -> None:
         super().__init__()
         self.network, self.output = network, output
+        self.margin = margin_of(network)
 
     def forward(self, past: torch.Tensor) -> torch.Tensor:
         return self.shaped(self.network(past))
@@ -34,28 +36,6 @@ class Distribution(nn.Module):
     def shaped(self, fields: torch.Tensor) -> torch.Tensor:
         """What the network inside made, as fields of the distribution; as they are, where all values will do."""
         return fields
-
-
-def train_forward(
-    network: nn.Module, past: torch.Tensor, future: torch.Tensor, progress: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forecast and extra loss of a network in training, 0 for one that trains as it forecasts."""
-    own = getattr(network, "train_forward", None)
-    return own(past, future, progress) if own else (network(past), past.new_zeros(()))
-
-
-def lesson(
-    network: nn.Module, past: torch.Tensor, target: torch.Tensor, known: torch.Tensor, progress: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What a loss compares: forecast, target, where it is known, and what the network adds to the loss.
-
-    A network that is better judged elsewhere than on the grid of the future has a method of this name.
-    """
-    own = getattr(network, "lesson", None)
-    if own:
-        return own(past, target, known, progress)
-    forecast, extra = train_forward(network, past, target, progress)
-    return forecast, target, known, extra
 
 
 def one_channel(wrapper: str, channels: int) -> None:

@@ -26,6 +26,8 @@ TAIL = 6  # how often the tail above the last quantile halves its probability
 class Output(ABC):
     """A distribution at each pixel and lead time; fields are (B, T, K, H, W)."""
 
+    drawn = False  # whether fields are draws, of which the network makes as many as asked: forward(past, count)
+
     @abstractmethod
     def quantile(self, fields: torch.Tensor, q: float) -> torch.Tensor:
         """(B, T, 1, H, W): scaled, the least value whose probability of not being exceeded reaches q, 0 < q < 1."""
@@ -152,6 +154,8 @@ class BinOutput(_PiecewiseLinear):
 
 class MemberOutput(Output):
     """M fields that are equally likely, as a whole and at each pixel."""
+
+    drawn = True
 
     def quantile(self, fields: torch.Tensor, q: float) -> torch.Tensor:
         """Linear between sorted members, the i-th at level (i − ½) / M; constant beyond the outer ones."""

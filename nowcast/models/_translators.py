@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nowcast.models._blocks import AttentionFactory, group_norm
+from nowcast.models._norm import GroupNorm
 
 
 class GSTATranslator(nn.Sequential):
@@ -129,7 +130,7 @@ class Inception(nn.Module):
         self.branches = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(hidden, outputs, kernel, padding=kernel // 2, groups=groups),
-                nn.GroupNorm(groups, outputs),
+                GroupNorm(groups, outputs),
                 nn.LeakyReLU(0.2, inplace=True),
             )
             for kernel in kernels

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from nowcast import models
 from nowcast.contracts import InputError
+from nowcast.lessons import margin_of, train_forward
 from nowcast.models._blocks import ResidualBlock, pad_to_multiple, start_at_zero
-from nowcast.models._distribution import train_forward
 from nowcast.motion import advect, displacements, lucas_kanade
 
 __all__ = ["Lagrangian"]
@@ -46,7 +46,7 @@ class Lagrangian(nn.Module):
             nothing (zeros).
 
     Raises:
-        InputError: with fewer than two past frames.
+        InputError: with fewer than two past frames, or a network inside that has a margin.
     """
 
     def __init__(
@@ -66,13 +66,19 @@ class Lagrangian(nn.Module):
         if outputs is not None:
             lengths["outputs"] = outputs
         self.network = models.create(network, **lengths)
+        if margin_of(self.network):
+            raise InputError(
+                f"Lagrangian moves rain over whole maps, the network inside leaves out a margin of "
+                f"{margin_of(self.network)} pixels; set its margin to 0"
+            )
         if hasattr(self.network, "output"):
             self.output = self.network.output  # carried along, fields mean what they meant
         self.refinement = ResidualMotion(past_frames * channels) if refine else None
         self.steps, self.beyond = steps, beyond
 
-    def forward(self, past: torch.Tensor) -> torch.Tensor:
-        return self.carry(*self.evolution(past))
+    def forward(self, past: torch.Tensor, count: int | None = None) -> torch.Tensor:
+        """(B, T_in, C, H, W) → (B, steps, outputs, H, W); `count` is of members, if the network inside draws them."""
+        return self.carry(*self.evolution(past, count))
 
     def train_forward(
         self, past: torch.Tensor, future: torch.Tensor, progress: float
@@ -95,7 +101,7 @@ class Lagrangian(nn.Module):
         fields, extra = train_forward(self.network, aligned, target, progress)
         return fields, target, known, extra
 
-    def evolution(self, past: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def evolution(self, past: torch.Tensor, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network inside forecasts, at the places of the present, and the motion that carries it on.
 
         With `to_present` for the truth a loss can be taken here: one field a lead time is carried then, however many
@@ -106,7 +112,7 @@ class Lagrangian(nn.Module):
             motion: (B, 2, H, W), pixels a frame (down, right).
         """
         aligned, motion = self.align(past)
-        return self.network(aligned), motion
+        return (self.network(aligned) if count is None else self.network(aligned, count)), motion
 
     def align(self, past: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Past frames carried to the present, (B, T_in, C, H, W), and the motion, (B, 2, H, W)."""

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from nowcast import models
 from nowcast.contracts import InputError
-from nowcast.models._distribution import one_channel, train_forward
+from nowcast.lessons import margin_of, train_forward
+from nowcast.models._distribution import one_channel
 from nowcast.models._output import MemberOutput
 
 __all__ = ["Members"]
@@ -57,12 +58,15 @@ class Members(nn.Module):
             )
         super().__init__()
         self.network = models.create(network, past_frames=past_frames, steps=steps, channels=1 + len(grains))
-        self.output = MemberOutput()
+        self.output, self.margin = MemberOutput(), margin_of(self.network)
         self.members, self.forecast_members, self.grains = members, forecast_members, tuple(grains)
 
     def forward(self, past: torch.Tensor, count: int | None = None) -> torch.Tensor:
         """(B, T_in, 1, H, W) → (B, steps, count, H, W); `count` instead of the number of members it is set to."""
-        count = count or (self.members if self.training else self.forecast_members)
+        if count is None:
+            count = self.members if self.training else self.forecast_members
+        if count < 1:
+            raise InputError(f"an ensemble has at least 1 member, not {count}")
         at_once = [min(self.members, count - made) for made in range(0, count, self.members)]
         return torch.cat([_apart(self.network(self._noisy(past, many)), many) for many in at_once], dim=2)
 

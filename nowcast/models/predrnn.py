@@ -11,13 +11,17 @@ import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nowcast.contracts import InputError
 from nowcast.models._blocks import fields_a_frame, pad_to_multiple, per_stage, start_at_zero
+from nowcast.models._cells import State
 from nowcast.models._cells._unroll import each_frame
 from nowcast.models._cells.st_lstm import SpatiotemporalLSTMCell
 
 __all__ = ["PredRNN"]
+
+Gain = tuple[torch.Tensor, torch.Tensor]  # what a step adds to c and to m
 
 # Reverse scheduled sampling in shares of training: at steps 25,000 and 50,000, with a decay of 5,000, of 80,000 in the
 # authors' code.
@@ -51,6 +55,7 @@ class PredRNN(nn.Module):
         attention_on: what of a cell it sees: "input", "hidden" or "gates".
         decoupling: weight of the decoupling loss, 0.01 to 0.1 in the authors' code.
         residual: whether the frame seen last is added to the output.
+        checkpointing: whether only states are kept for the backward pass, and a step of a cell is made again there.
 
     Raises:
         InputError: for sizes below 1 or a list of another length.
@@ -70,11 +75,13 @@ class PredRNN(nn.Module):
         attention_on: str = "hidden",
         decoupling: float = 0.1,
         residual: bool = True,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if min(width, layers, patch) < 1:
             raise InputError(f"PredRNN needs width, layers and patch of at least 1, not {width}, {layers} and {patch}")
         self.steps, self.patch, self.decoupling, self.residual = steps, patch, decoupling, residual
+        self.checkpointing = checkpointing
         pixels = channels * patch**2
         self.cells = nn.ModuleList(
             SpatiotemporalLSTMCell(inputs, width, kernel=kernel, attention=factory, on=attention_on)
@@ -116,7 +123,7 @@ class PredRNN(nn.Module):
 
     def _run(
         self, frames: torch.Tensor, past_frames: int, seen: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, list[Gain]]:
         """Forecasts (B, steps, …), all next frames (B, T_in + steps − 1, …), and what c and m gained at each of them.
 
         Args:
@@ -137,7 +144,7 @@ class PredRNN(nn.Module):
                 frame = torch.where(seen[:, time - 1, None, None, None], frame, made[-1].clamp_min(0))
             x = frame
             for layer, cell in enumerate(cells):
-                (x, memory, far), gain = cell.step(cell.drive(x), (*states[layer], far))
+                (x, memory, far), gain = self._step(cell, x, (*states[layer], far))
                 states[layer] = (x, memory)
                 gains.append(gain)
             change = self.next_frame(x)
@@ -146,13 +153,20 @@ class PredRNN(nn.Module):
                 forecasts.append(self._fields(x, frame) if self.head else made[-1])
         return torch.stack(forecasts, dim=1), torch.stack(made, dim=1), gains
 
+    def _step(self, cell: SpatiotemporalLSTMCell, x: torch.Tensor, state: State) -> tuple[State, Gain]:
+        """One step of a cell: its new state, and what c and m gained."""
+        if self.checkpointing and torch.is_grad_enabled():
+            made = checkpoint(lambda x, state: cell.step(cell.drive(x), state), x, state, use_reentrant=False)
+            return cast("tuple[State, Gain]", made)
+        return cell.step(cell.drive(x), state)
+
     def _fields(self, x: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
         """The outputs, where they are other fields than the frames: one channel is added to each of them."""
         assert self.head is not None
         fields: torch.Tensor = self.head(x)
         return fields + frame.repeat(1, fields.shape[1] // frame.shape[1], 1, 1) if self.residual else fields
 
-    def _coupling(self, gains: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def _coupling(self, gains: list[Gain]) -> torch.Tensor:
         """Mean over times, layers, samples and channels of |cos| between gains of c and m as vectors of pixels."""
         memory, far = (
             rearrange(self.adapter(torch.cat(gain)), "n c h w -> n c (h w)") for gain in zip(*gains, strict=True)

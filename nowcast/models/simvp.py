@@ -12,6 +12,7 @@ from torch import nn
 
 from nowcast.contracts import InputError
 from nowcast.models._blocks import fields_a_frame, pad_to_multiple, per_stage, start_at_zero
+from nowcast.models._norm import GroupNorm
 from nowcast.models._rollout import frames_a_pass, roll_out
 from nowcast.models._translators import GSTATranslator, InceptionTranslator
 
@@ -109,4 +110,4 @@ def layer(inputs: int, outputs: int, resize: str = "keep") -> nn.Sequential:
             convolution = nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
         case _:
             convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
-    return nn.Sequential(convolution, nn.GroupNorm(2, outputs), nn.SiLU(inplace=True))
+    return nn.Sequential(convolution, GroupNorm(2, outputs), nn.SiLU(inplace=True))

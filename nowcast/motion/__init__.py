@@ -4,7 +4,7 @@ A motion is (B, 2, H, W), pixels a frame in the order (down, right), on the pixe
 Everything is batched, runs on any device, and can be differentiated.
 """
 
-from nowcast.motion.advection import advect, displacements
+from nowcast.motion.advection import advect, displacements, each_displacement, read
 from nowcast.motion.flow import lucas_kanade
 
-__all__ = ["advect", "displacements", "lucas_kanade"]
+__all__ = ["advect", "displacements", "each_displacement", "lucas_kanade", "read"]

@@ -5,13 +5,15 @@ Part I", Mon. Weather Rev. 130, doi 10.1175/1520-0493(2002)130<2859:SDOTPO>2.0.C
 once, at the place where its air comes from, so that carrying it far does not blur it more.
 """
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 import torch
 from einops import rearrange
 from torch.nn import functional as F
 
-__all__ = ["advect", "displacements", "read"]
+__all__ = ["advect", "displacements", "each_displacement", "read"]
 
 TOLERANCE = 1e-3  # pixels beyond the edge that still count as on it: places are rounded to about 1e-5
 
@@ -31,13 +33,17 @@ def displacements(motion: torch.Tensor, steps: int, iterations: int = 1) -> torc
     Returns:
         (B, steps, 2, H, W), pixels (down, right).
     """
-    total, step, all_steps = torch.zeros_like(motion), motion, []
-    for _ in range(steps):
+    return torch.stack(list(islice(each_displacement(motion, iterations), steps)), dim=1)
+
+
+def each_displacement(motion: torch.Tensor, iterations: int = 1) -> Iterator[torch.Tensor]:
+    """The displacements of one frame after the other, (B, 2, H, W), without end; see `displacements`."""
+    total, step = torch.zeros_like(motion), motion
+    while True:
         for _ in range(iterations):
             step = read(motion, -(total + step / 2))
         total = total + step
-        all_steps.append(total)
-    return torch.stack(all_steps, dim=1)
+        yield total
 
 
 def advect(

@@ -58,13 +58,13 @@ class Blocks(Generic[AnyScore]):
             raise InputError(f"{len(observed)} samples need as many labels of blocks, not {len(labels)}")
         for label in dict.fromkeys(labels):
             own = [place for place, other in enumerate(labels) if other == label]
-            self._block(label).update(forecast[own], observed[own])
+            self.block(label).update(forecast[own], observed[own])
             self.cases[label] += len(own)
 
     def merge(self, other: Self) -> None:
         """Add what other blocks of the same kind of score have taken in."""
         for label, score in other.scores.items():
-            self._block(label).merge(score)
+            self.block(label).merge(score)
             self.cases[label] += other.cases[label]
 
     def all_reduce(self) -> None:
@@ -73,7 +73,7 @@ class Blocks(Generic[AnyScore]):
             everywhere: list[list[Label]] = [[] for _ in range(dist.get_world_size())]
             dist.all_gather_object(everywhere, list(self.scores))
             for label in {label for labels in everywhere for label in labels}:
-                self._block(label)
+                self.block(label)
             all_reduce(self)
 
     def total(self) -> AnyScore:
@@ -88,7 +88,8 @@ class Blocks(Generic[AnyScore]):
         """Of the blocks, in an order that does not depend on that of the cases."""
         return sorted(self.scores, key=lambda label: (isinstance(label, str), label))
 
-    def _block(self, label: Label) -> AnyScore:
+    def block(self, label: Label) -> AnyScore:
+        """The score of one block, empty at first."""
         if label not in self.scores:
             self.scores[label] = self.make()
             self.cases[label] = np.zeros((), dtype=np.int64)

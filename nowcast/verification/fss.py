@@ -4,6 +4,7 @@ Roberts and Lean 2008, doi:10.1175/2007MWR2123.1; integral images as Faggian et 
 """
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,12 @@ class FractionsSkill(SumsByLeadTime):
         for k, threshold in enumerate(self.thresholds):
             expected, occurred = (integral(reaches(rate, threshold)) for rate in judged[:2])
             self.sums["events"][:, k] += by_lead_time(reaches(judged.observed, threshold)).numpy()
-            for s, width in enumerate(self.widths):
-                f, o = in_windows(expected, width).double(), in_windows(occurred, width).double()
+            for (s, width), step in product(enumerate(self.widths), range(len(self.lead_times))):
                 # Whole numbers of pixels, not shares, so that sums are exact in any order.
-                self.sums["(f−o)²"][:, s, k] += by_lead_time((f - o).square()).numpy()
-                self.sums["f²+o²"][:, s, k] += by_lead_time(f.square() + o.square()).numpy()
+                f, o = (in_windows(events[:, step], width).double().flatten() for events in (expected, occurred))
+                squares = (f @ f + o @ o).item()
+                self.sums["f²+o²"][step, s, k] += squares
+                self.sums["(f−o)²"][step, s, k] += squares - 2 * (f @ o).item()
 
     def variables(self) -> dict[str, Variable]:
         """fss, and fss_useful by lead time and threshold."""

@@ -1,6 +1,5 @@
 """Folders of frames become one archive: nothing is lost, nothing bad gets in, and what is there stays whole."""
 
-import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from pyproj import CRS
 
 from nowcast.contracts import InputError
 from nowcast.data.archive import PACK_STEP, Archive, write_archive
-from nowcast.data.archive_writer import ArchiveWriter
-from nowcast.data.ingest import Recipe, find_files, ingest, same_place
+from nowcast.data.ingest import ingest
+from nowcast.data.intake import Recipe, find_files
+from nowcast.data.places import same_place
 from nowcast.data.quality import QualityControl
 from nowcast.data.readers import create
 
@@ -54,6 +54,7 @@ def test_frames_in_any_order_become_an_archive_in_the_order_of_time(
     files = write_frames(rain, tmp_path / "files", order)
     report = ingest(files, tmp_path / name)
     assert (report.written, report.skipped) == (4, [])
+    assert report.disordered == sum(later < max(order[: place + 1]) for place, later in enumerate(order))
     assert agrees(tmp_path / name, rain.isel(time=slice(4)))
     assert same_place(Archive.open(tmp_path / name).grid, Archive.open(files[0]).grid)
     assert sorted(os.listdir(tmp_path)) == sorted([name, "files"])
@@ -64,10 +65,10 @@ def test_processes_give_what_one_gives(rain: xr.Dataset, tmp_path: Path) -> None
     write_archive(rain.isel(time=slice(6, 10)), tmp_path / "files" / "many.nc")  # several frames in a file
     files = [*files[:3], tmp_path / "files" / "many.nc", *files[3:]]
     done = []
-    report = ingest(files, tmp_path / "b.zarr", workers=2, progress=lambda *numbers: done.append(numbers))
+    report = ingest(files, tmp_path / "b.zarr", jobs=2, progress=lambda *numbers: done.append(numbers))
     ingest(files, tmp_path / "a.zarr")
     assert report.written == 10
-    assert done == [(number, 7) for number in range(1, 8)]
+    assert done == [(number, 7) for number in range(8)]
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
 
 
@@ -112,13 +113,23 @@ def test_bad_files_are_named_with_what_is_wrong_and_the_rest_goes_in(rain: xr.Da
     assert agrees(tmp_path / "a.zarr", rain.isel(time=slice(6)))
 
 
-def test_an_ingest_that_stops_leaves_nothing(rain: xr.Dataset, tmp_path: Path) -> None:
+def test_an_ingest_that_stops_goes_on_when_the_file_is_mended(rain: xr.Dataset, tmp_path: Path) -> None:
     files = write_frames(rain, tmp_path / "files", range(3))
     files[1].write_bytes(b"\x89HDF")
-    with pytest.raises(InputError, match=r"frame_001\.nc"):
+    with pytest.raises(InputError, match=r"frame_001\.nc: .*1 frames are kept, --resume goes on"):
         ingest(files, tmp_path / "a.zarr", on_error="stop")
-    with pytest.raises(InputError, match="none of 1 files can be used"):
-        ingest(files[1:2], tmp_path / "a.zarr")
+    write_frames(rain, tmp_path / "files", [1])  # mended
+    assert ingest(files, tmp_path / "a.zarr", existing="resume", on_error="stop").written == 3
+    assert agrees(tmp_path / "a.zarr", rain.isel(time=slice(3)))
+
+
+def test_without_a_frame_nothing_is_left(rain: xr.Dataset, tmp_path: Path) -> None:
+    files = write_frames(rain, tmp_path / "files", range(2))
+    for path in files:
+        path.write_bytes(b"\x89HDF")
+    for on_error in ("skip", "stop"):
+        with pytest.raises(InputError, match=r"frame_000\.nc"):
+            ingest(files, tmp_path / "a.zarr", on_error=on_error)
     assert os.listdir(tmp_path) == ["files"]
 
 
@@ -128,31 +139,12 @@ def test_appending_is_like_ingesting_all_at_once_and_again_changes_nothing(
 ) -> None:
     files = write_frames(rain, tmp_path / "files", range(9))
     ingest(files[3:6], tmp_path / name)
-    report = ingest(files[5:], tmp_path / name, append=True)
+    report = ingest(files[5:], tmp_path / name, existing="append")
     assert (report.written, report.present, report.skipped) == (3, 1, [])
-    report = ingest(files, tmp_path / name, append=True)  # the first ones lie before what is there
+    report = ingest(files, tmp_path / name, existing="append")  # the first ones lie before what is there
     assert (report.written, report.present, report.skipped) == (3, 6, [])
     assert agrees(tmp_path / name, rain.isel(time=slice(9)))
     assert sorted(os.listdir(tmp_path)) == sorted([name, "files"])
-
-
-def test_a_failed_append_leaves_the_archive_as_it_was(
-    rain: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = write_frames(rain, tmp_path / "files", range(6))
-    ingest(files[:3], tmp_path / "a.zarr")
-    before, add = contents(tmp_path / "a.zarr"), ArchiveWriter.add
-
-    def add_until_full(self: ArchiveWriter, time: np.datetime64, packed: np.ndarray) -> None:
-        if len(self.times) == 5:
-            raise OSError(errno.ENOSPC, "no space left on device")
-        add(self, time, packed)
-
-    monkeypatch.setattr(ArchiveWriter, "add", add_until_full)
-    with pytest.raises(InputError, match=r"disk of .* is full after 2 frames"):
-        ingest(files, tmp_path / "a.zarr", append=True)
-    assert contents(tmp_path / "a.zarr") == before
-    assert sorted(os.listdir(tmp_path)) == ["a.zarr", "files"]
 
 
 def test_quality_control_acts_on_what_is_written(rain: xr.Dataset, tmp_path: Path) -> None:

@@ -56,6 +56,21 @@ def test_it_has_the_weights_of_the_authors_networks_and_biases_of_upsampling(
     assert sum(weight.numel() for weight in network.parameters()) == authors_count(kernel, links) + 2 * 96 + 16
 
 
+def test_a_self_attention_cell_has_the_weights_of_the_equations_of_the_paper() -> None:
+    """Lin et al. 2020, equations 2 to 9, at hidden states of 64 and kernels of 3, counted by hand.
+
+    The paper's totals are of networks of other frames than this one, and its code is not public.
+    """
+    inputs, width, keys = 16, 64, 32
+    conv_lstm = 9 * (inputs + width) * 4 * width + 2 * 4 * width
+    seen = width * keys + keys + 2 * width * keys  # queries, and keys of h and of m, whose bias does nothing
+    gathered = 2 * (width * width + width)  # values of h and of m
+    fused = 2 * width * width + width  # Z of both
+    gates = 2 * width * 3 * width + 3 * width  # i, g and o from Z and h
+    cell = _cells.create({"name": "sa_conv_lstm", "kernel": 3}, inputs, width, None, "hidden")
+    assert sum(weight.numel() for weight in cell.parameters()) == conv_lstm + seen + gathered + fused + gates
+
+
 def test_strides_of_the_radar_images_of_the_paper_give_maps_of_a_fifth_a_fifteenth_and_a_thirtieth() -> None:
     network = small(widths=(4, 4, 4), strides=(5, 3, 2))
     states = network._encode(torch.rand(1, 2, 1, 60, 90))
@@ -200,18 +215,6 @@ def test_a_compiled_cell_says_the_same(cell: str) -> None:
     made = _cells.create(cell, 3, 4, None, "hidden")
     drive, state = torch.randn(2, made.drives, 7, 9), tuple(torch.randn(2, 4, 7, 9) for _ in range(made.states))
     torch.testing.assert_close(torch.compile(made, fullgraph=True, backend="eager")(drive, state), made(drive, state))
-
-
-@pytest.mark.parametrize("cell", ["conv_lstm", "traj_gru"])
-def test_checkpointing_changes_no_gradient(cell: str) -> None:
-    network = small(cell=cell, residual=False)
-    past = torch.rand(1, 4, 1, 12, 16)
-    gradients = []
-    for network.checkpointing in (False, True):
-        network.zero_grad()
-        network(past).square().sum().backward()
-        gradients.append([weight.grad.clone() for weight in network.parameters()])
-    torch.testing.assert_close(*gradients)
 
 
 def test_weights_of_one_length_serve_another() -> None:

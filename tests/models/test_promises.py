@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from nowcast import models
 from nowcast.contracts import InputError
-from nowcast.models._distribution import train_forward
+from nowcast.lessons import train_forward
 
 # Small ones, with a name where there are several of a kind: (network, options).
 SMALL: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -39,9 +39,23 @@ SMALL: dict[str, tuple[str, Mapping[str, Any]]] = {
     },
     "predrnn": ("predrnn", {"width": 16, "layers": 2, "kernel": 3, "patch": 2}),
     "ccnet": ("ccnet", {"width": 8, "depth": 2, "blocks": 1}),
+    **{
+        f"metnet {conditioning}": (
+            "metnet",
+            {
+                "widths": [6],
+                "hidden": 8,
+                "blocks": 1,
+                "cell": {"name": "conv_lstm", "kernel": 3},
+                "conditioning": conditioning,
+            },
+        )
+        for conditioning in ("one_hot", "film")
+    },
 }
-# The patterns of one transformer differ too little for the slowest checks to be made of each.
-TRAINED = [key for key in SMALL if key not in ("earthformer divided", "earthformer local", "earthformer shifted")]
+# The patterns of one transformer differ too little for the slowest checks to be made of each, MetNet learns at a larger
+# size in a file of its own.
+TRAINED = [key for key in SMALL if not key.startswith(("metnet", "earthformer")) or key == "earthformer axial"]
 # Compiled cells are looked at one by one in test_convlstm.
 NOT_COMPILED = (
     "earthformer divided",
@@ -52,6 +66,9 @@ NOT_COMPILED = (
 )
 COMPILED = [key for key in SMALL if key not in NOT_COMPILED]
 ROLLED = ("se_resunet", "smaat_unet", "rainnet", "simvp gsta")
+# Cuboids are cut from the corner of the map, so where rain stands in them matters.
+EQUIVARIANT = [key for key in SMALL if not key.startswith("earthformer")]
+REPEATED = ["earthformer axial", *(key for key in SMALL if key.startswith(("convlstm", "metnet"))), "predrnn"]
 
 every = pytest.mark.parametrize("key", SMALL)
 
@@ -159,6 +176,41 @@ def test_compiled_it_is_the_same(key: str) -> None:
     network, past = nudged(small(key)), torch.rand(2, 3, 1, 13, 18)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(past), network(past), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("key", EQUIVARIANT)
+def test_rain_that_is_moved_is_forecast_where_it_moved_to(key: str) -> None:
+    """By multiples of the coarsest pixel, far from the border: nothing in it knows places."""
+    torch.manual_seed(0)
+    name, own = SMALL[key]
+    network = nudged(models.create({"name": name, **own}, past_frames=2, steps=2)).double().eval()
+    far = 148 if name == "simvp" else 56  # its large kernels see further
+    past = F.pad(torch.rand(1, 2, 1, 12, 16, dtype=torch.float64), [far + 4, far + 4, far + 4, far])
+    inner = (..., slice(far - 8, far + 24), slice(far - 12, far + 28))
+    forecast, moved = network(past), network(past.roll((8, -8), dims=(-2, -1))).roll((-8, 8), dims=(-2, -1))
+    assert (moved - forecast)[inner].abs().max() < 1e-4 * forecast[inner].std()
+    assert (network(past.roll(1, dims=-1)) - forecast)[inner].abs().max() > 0.1 * forecast[inner].std()
+
+
+@pytest.mark.parametrize("key", REPEATED)
+def test_checkpointing_keeps_less_and_changes_no_gradient(key: str) -> None:
+    past, future = torch.rand(2, 3, 1, 12, 20), torch.rand(2, 5, 1, 12, 20)
+    kept, made = [], []
+    for checkpointing in (False, True):
+        network = nudged(small(key, checkpointing=checkpointing))
+        held: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor, held: dict[int, int] = held) -> torch.Tensor:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            forecast, extra = train_forward(network, past, future, 1.0)
+        (forecast.square().sum() + extra).backward()
+        kept.append(sum(held.values()))
+        made.append([forecast, extra, *(weight.grad for weight in network.parameters())])
+    assert kept[1] < 0.9 * kept[0]
+    torch.testing.assert_close(made[1], made[0], rtol=1e-4, atol=1e-4)
 
 
 @every

@@ -5,6 +5,7 @@ Gain, offset, nodata and time stand in a GDAL metadata item of the file.
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,13 @@ class FmiGeotiff(Reader):
 
     def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
         """The one frame of a file."""
-        with package("rasterio").open(path) as image:
+        rasterio = package("rasterio")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            image = rasterio.open(path)
+        with image:
+            if image.crs is None:
+                raise InputError(f"{path} does not tell its place, or is cut off before it does")
             if image.transform.b or image.transform.d:
                 raise InputError(f"{path} is a rotated image; only north-up ones are read")
             stored = image.read(1)

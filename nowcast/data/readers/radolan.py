@@ -1,8 +1,9 @@
 """DWD RADOLAN and RADVOR binary composites: RY, RW, YW, RV (rain) and RX, WX, EX, WN (reflectivity), also compressed.
 
-Source: Deutscher Wetterdienst, RADOLAN/RADVOR: Beschreibung des Kompositformats. Checked against
-the published corners of the grids and the rules of wradlib's reader; pysteps' importer takes the size of the header
-from the size of the file, mirrors north and south, and keeps clutter as dry, so it is not used.
+Source: Deutscher Wetterdienst, RADOLAN/RADVOR: Beschreibung des Kompositformats. Checked against the published corners
+of the grids and, on random counts and flags, against wradlib 2.9: values and NaN are the same but for counts marked as
+negative, which wradlib heeds in RD only. pysteps' importer takes the size of the header from the size of the file,
+mirrors north and south, and keeps clutter as dry, so it is not used.
 
 A file is a text header up to the byte ETX, then pixels row by row from the south-west, one byte each or two (little
 endian). Of two bytes 12 bits are the value, then flags: 0x1000 filled in, 0x2000 not observed, 0x4000 negative,

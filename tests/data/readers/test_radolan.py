@@ -27,7 +27,9 @@ def write(path: Path, product: str, pixels: dict[tuple[int, int], int], fill: in
     stored = np.full(shape, fill, dtype=np.uint8 if product == "RX" else "<u2")
     for place, number in pixels.items():
         stored[place] = number
-    data = HEADERS[product].encode() + b"\x03" + stored.tobytes()
+    header = HEADERS[product]
+    header = f"{header[:19]}{len(header) + 1 + stored.nbytes:7}{header[26:]}"  # with the length of all of it
+    data = header.encode() + b"\x03" + stored.tobytes()
     packer = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
     path.write_bytes(packer(data))
     return path

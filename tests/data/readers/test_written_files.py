@@ -107,6 +107,14 @@ def test_a_geotiff_tells_its_place_and_its_name_the_time(tmp_path: Path) -> None
     assert frame.grid.y.values == pytest.approx([8750, 8250, 7750])
 
 
+def test_a_tiff_without_a_place_is_refused(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("rasterio")
+    image.fromarray(REFLECTIVITY).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="does not tell its place"):
+        only(tmp_path / "a.tif", "fmi_geotiff")
+
+
 def test_beyond_the_range_of_a_bom_radar_nothing_is_observed(tmp_path: Path) -> None:
     depth = np.array([[0.0, 1, 2], [3, -0.1, 0], [0.5, 0, 0], [1, 1, 1]])
     crs = CRS.from_proj4("+proj=aea +lat_0=-27.7 +lon_0=153.2 +lat_1=-26.2 +lat_2=-29.3 +ellps=GRS80").to_cf()

@@ -1,0 +1,1 @@
+"""What happens beside training: checkpoints to continue from, averages of weights, watch over losses."""

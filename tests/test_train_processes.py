@@ -1,0 +1,129 @@
+"""Training in two processes: each has its own windows, and what is measured is what one process would measure."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+
+from nowcast.contracts import InputError
+from nowcast.data.archive import write_archive
+from nowcast.data.dataset import Cut, RainSampler, SameSource
+from tests.conftest import moving_rain
+from tests.data.test_dataset import source
+from tests.programs import ROOT
+
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+EACH = ["--trainer.log_every_n_steps", "1", "--trainer.num_sanity_val_steps", "0"]
+
+
+def test_processes_share_the_cuts_of_an_epoch_step_by_step(rain: xr.Dataset, tmp_path: Path) -> None:
+    one = source(rain, tmp_path)
+    whole = list(RainSampler([one], size=16, samples=13, seed=3))
+    shares = []
+    for process in range(3):
+        sampler = RainSampler([one], size=16, samples=13, seed=3)
+        sampler.divide(process, 3)
+        shares.append(list(sampler))
+        assert len(shares[-1]) == len(sampler) == 4
+        sampler.done = 3
+        assert list(sampler) == shares[-1][3:]
+    assert [cut for step in zip(*shares, strict=True) for cut in step] == whole[:12]
+
+
+def test_every_tested_batch_goes_to_one_process_alone() -> None:
+    cuts = [Cut(0, window, 0, 0) for window in range(11)]
+    shares = [list(SameSource(cuts, 2, process, 4)) for process in range(4)]
+    assert sorted(cut for share in shares for batch in share for cut in batch) == cuts
+    with pytest.raises(InputError, match="6 batches of 2 are too few for 7 processes"):
+        SameSource(cuts, 2, 0, 7)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small archives that are observed everywhere: the mean over two halves of a batch is that over the batch."""
+    folder = tmp_path_factory.mktemp("processes")
+    for number, name in enumerate(("train", "val", "test")):
+        rain = moving_rain(frames=20, height=36, width=44, start=f"2020-06-0{number + 1}T00:00", seed=number)
+        write_archive(rain.fillna(0), folder / f"{name}.nc")
+    network = {"class_path": "nowcast.models.se_resunet.SEResUNet", "init_args": {"width": 8, "depth": 1}}
+    config = {
+        "seed_everything": 1,
+        "data": {
+            "root": str(folder),
+            **{name: [f"{name}.nc"] for name in ("train", "val", "test")},
+            "window": {"past_frames": 2, "steps": 3, "step_minutes": 5},
+            "crops": {"size": 32, "samples": 24, "every": 2},
+            "loading": {"batch_size": 4, "cache": str(folder / "cache")},
+        },
+        "model": {"network": network},
+        "trainer": {"accelerator": "cpu", "max_epochs": 2},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def train(folder: Path, run: Path, *more: str, launch: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    words = [
+        "-m",
+        *(["--"] if launch else []),
+        "nowcast.train",
+        "--config",
+        str(folder / "tiny.yaml"),
+        "--run",
+        str(run),
+        *EACH,
+        *more,
+    ]
+    return subprocess.run(
+        [sys.executable, *launch, *words], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    with open(path) as file:
+        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Path:
+    """One process with batches of 4."""
+    done = train(folder, folder / "alone")
+    assert done.returncode == 0, done.stderr
+    return folder / "alone"
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
+def test_two_processes_train_and_measure_as_one_does(launcher: str, alone: Path, folder: Path) -> None:
+    run = folder / launcher
+    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
+    done = train(folder, run, *TWO, "--data.loading.batch_size", "2", launch=torchrun if launcher == "torchrun" else ())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 2/2") == 1
+    assert {path.name for path in run.iterdir()} == {path.name for path in alone.iterdir()}
+    assert not list(folder.glob(f"{launcher}-*"))
+    steps, expected = rows(run / "metrics.csv"), rows(alone / "metrics.csv")
+    for name in ("train_loss", "val_loss", "val_mae/5min", "val_mae/15min", "val_csi_1/10min"):
+        seen, wanted = ([row[name] for row in table if name in row] for table in (steps, expected))
+        assert len(wanted) == 2
+        assert seen == pytest.approx(wanted, abs=1e-5), name
+    for mine, theirs in zip(*(scores(path) for path in (run, alone)), strict=True):
+        assert mine[:-1] == theirs[:-1]
+        assert mine[-1] == pytest.approx(theirs[-1], abs=1e-5, nan_ok=True), mine
+
+
+def scores(run: Path) -> list[tuple]:
+    with open(run / "skill.csv") as file:
+        return [(*(row[name] for name in row if name != "value"), float(row["value"])) for row in csv.DictReader(file)]
