@@ -57,6 +57,7 @@ class NowcastTask(pl.LightningModule):
         self.config: dict[str, Any] | None = None  # class paths and arguments that built this; see `build`
         self.skill: dict[str, Scores] = {}
         self.losses = [0.0, 0]  # sum over the windows of this epoch so far, and how many there were, in this process
+        self._batch: Batch | None = None  # the last one that was trained on
         self._time_spent = 0.0  # share of the time budget, if there is one, the same in every process
 
     def on_train_epoch_start(self) -> None:
@@ -76,12 +77,22 @@ class NowcastTask(pl.LightningModule):
         target, known = scaling.scale(batch["future"])
         forecast, target, known, extra = lesson(self.network, past, target, known, self._progress())
         loss = self._loss(forecast, target, known) + extra
+        self._batch = batch
         if not torch.isfinite(loss):
-            self._give_up(loss.item(), batch)
+            self._give_up("loss", loss.item())
         self.log("loss", loss, prog_bar=True)
         windows = len(batch["past"])
         self.losses = [self.losses[0] + windows * loss.item(), self.losses[1] + windows]
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the gradient, and stop before weights are lost to one that is no number."""
+        if self.trainer.precision == "16-mixed":
+            return  # there it is scaled, and steps whose gradient overflows are left out
+        norm = nn.utils.get_total_norm([weight.grad for weight in self.parameters() if weight.grad is not None])
+        if not torch.isfinite(norm):
+            self._give_up("gradient", norm.item())
+        self.log("gradient_norm", norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Have the last batch followed by a validation, wherever in an epoch steps or time end the run."""
@@ -173,15 +184,17 @@ class NowcastTask(pl.LightningModule):
             )
         return self.loss(forecast, target, known)
 
-    def _give_up(self, loss: float, batch: Batch) -> NoReturn:
-        """Keep the batch and the weights that made a loss that is no number, and say where the batch is from."""
+    def _give_up(self, what: str, value: float) -> NoReturn:
+        """Keep the batch and the weights that made a loss or gradient no number, and say where the batch is from."""
+        batch = self._batch
+        assert batch is not None
         keeper = self.trainer.checkpoint_callback
         folder = Path(getattr(keeper, "dirpath", None) or self.trainer.default_root_dir)
         path = folder / f"bad_batch_{self.global_rank}.pt"
         folder.mkdir(parents=True, exist_ok=True)
         torch.save({"batch": dict(batch), "config": self.config, "state_dict": self.state_dict()}, path)
         raise InputError(
-            f"the loss is {loss} at step {self.global_step}, in a batch of {'; '.join(self._data().names(batch))}; the "
+            f"the {what} is {value} at step {self.global_step}, in a batch of {'; '.join(self._data().names(batch))}; the "
             f"batch and the weights are in {path}. Try a lower model.learning_rate or trainer.gradient_clip_val, or "
             "resume from the last checkpoint with other options"
         )

@@ -243,6 +243,7 @@ def test_a_grid_finer_than_trained_is_refused(
         ["data/synthetic.yaml", "model/predrnn.yaml", "trainer/cpu.yaml"],
         ["data/synthetic.yaml", "model/ccnet.yaml", "trainer/cpu.yaml"],
         ["quickstart.yaml", "trainer/average.yaml"],
+        ["data/radar_events.yaml", "model/lagrangian.yaml", "trainer/cpu_bf16.yaml"],
     ],
     ids=lambda files: "+".join(files),
 )
@@ -255,6 +256,7 @@ def test_committed_configs_compose_and_say_what_they_hold(files: list[str]) -> N
 def test_every_committed_config_is_tried_and_begins_with_what_it_is() -> None:
     (composed,) = (mark for mark in test_committed_configs_compose_and_say_what_they_hold.pytestmark)
     tried = {file for files in composed.args[1] for file in files}
-    assert tried == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
+    benchmarks = {f"benchmark/{path.name}" for path in (CONFIGS / "benchmark").iterdir()}  # tests/benchmarking
+    assert tried | benchmarks == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     for path in CONFIGS.rglob("*.yaml"):
         assert path.read_text().startswith("# "), path

@@ -50,6 +50,19 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_that_made_it(archive_path
     assert torch.isnan(again.network(torch.zeros(1, 3, 1, 16, 16))).any()
 
 
+def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(archive_path: Path, tmp_path: Path) -> None:
+    task = build(CONFIG)
+    weight = next(task.network.parameters())
+    before = weight.detach().clone()
+    weight.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(InputError, match="the gradient is (inf|nan) at step 0, in a batch of moving"):
+        trainer(tmp_path, num_sanity_val_steps=0, gradient_clip_val=1.0).fit(
+            task, datamodule=radar(archive_path, tmp_path)
+        )
+    assert torch.equal(weight, before)
+    assert len(list(tmp_path.rglob("bad_batch_0.pt"))) == 1
+
+
 def with_damaged_frame(path: Path, dataset: xr.Dataset, frame: int) -> None:
     """An archive of which one frame was overwritten on the disk."""
     write_archive(dataset, path)

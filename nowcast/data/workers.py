@@ -27,7 +27,7 @@ def spread(
     Args:
         function: what to do with a piece; it, pieces and results can be pickled.
         pieces: of work.
-        lost: what comes of a piece that ended two processes, as damaged data does to libraries in C.
+        lost: what comes of a piece that ends its process, as damaged data does to libraries in C.
         jobs: processes of this machine.
         scheduler: address of a dask scheduler whose workers see the same files; then `jobs` does not count.
 
@@ -41,6 +41,11 @@ def spread(
             piece, future = waiting.popleft()
             try:
                 return piece, future.result()
+            except KilledWorker:
+                for _, other in waiting:  # one of them may be the culprit; when they are done, this one goes alone
+                    other.exception()
+            try:
+                return piece, client.submit(function, piece, pure=False).result()
             except KilledWorker:
                 return piece, lost(piece)
 
@@ -58,14 +63,15 @@ def spread(
 def _client(jobs: int, scheduler: str | None) -> Iterator[Any]:
     from distributed import Client, LocalCluster  # takes a second, which work in one process need not wait for
 
-    quiet_and_soon = {"logging.distributed": "critical", "distributed.scheduler.allowed-failures": 1}
-    with dask.config.set(quiet_and_soon):
+    settings = {"logging.distributed": "critical", "distributed.scheduler.allowed-failures": 0}
+    with dask.config.set(settings):
         if scheduler is None:
-            with LocalCluster(jobs, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+            machine = LocalCluster(jobs, threads_per_worker=1, dashboard_address=":0")
+            with machine, Client(machine, set_as_default=False) as client:
                 yield client
             return
         try:
-            client = Client(scheduler, timeout=PATIENCE_S)
+            client = Client(scheduler, timeout=PATIENCE_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(f"no dask scheduler answers at {scheduler}: {error}") from error
         with client:

@@ -74,13 +74,29 @@ class GatedAttention(nn.Module):
         super().__init__()
         self.before = nn.Conv2d(channels, channels, 1)
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
-        self.far = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.far = _FullPrecision(channels, channels, 7, padding=9, dilation=3, groups=channels)
         self.mix = nn.Conv2d(channels, 2 * channels, 1)
         self.after = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         seen, gate = self.mix(self.far(self.near(nn.functional.gelu(self.before(x))))).chunk(2, dim=1)
         return x + self.after(torch.sigmoid(gate) * seen)
+
+
+class _FullPrecision(nn.Conv2d):
+    """A convolution that a CPU computes in 32 bits.
+
+    In bfloat16, PyTorch 2.13 leaves numbers that nobody wrote in the gradient of the weights of a 7×7 convolution a
+    channel in steps of 3 whose maps or weights are channels-last: a training ends in NaN some steps later.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        halved = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or not halved:
+            return super().forward(x)
+        bias = None if self.bias is None else self.bias.float()
+        with torch.autocast("cpu", enabled=False):
+            return self._conv_forward(x.float(), self.weight.float(), bias).to(x.dtype)
 
 
 class InceptionTranslator(nn.Module):

@@ -53,7 +53,8 @@ class UNet(nn.Module):
         height, width = past.shape[-2:]
         x = pad_to_multiple(rearrange(past, "b t c h w -> b (t c) h w"), 2 ** len(self.up))
         x = self.head(self._through(x))[..., :height, :width]
-        change = rearrange(x, "b (t c) h w -> b t c h w", t=self.frames)
+        # Map after map: what reads the lead times one by one, such as a loss, would find them interleaved.
+        change = rearrange(x, "b (t c) h w -> b t c h w", t=self.frames).contiguous()
         return past[:, -1:] + change if self.residual else change
 
     def _through(self, x: torch.Tensor) -> torch.Tensor:

@@ -53,9 +53,15 @@ class Quantiles(Distribution):
         self.middle = min(range(fields), key=lambda number: abs(output.levels[number] - 0.5))
 
     def shaped(self, fields: torch.Tensor) -> torch.Tensor:
-        fields = fields.float()
-        middle = fields[:, :, self.middle : self.middle + 1]
-        gaps = F.softplus(fields - middle + START)
-        below = gaps[:, :, : self.middle].flip(2).cumsum(dim=2).flip(2)
-        above = gaps[:, :, self.middle + 1 :].cumsum(dim=2)
-        return torch.cat([middle - below, middle, middle + above], dim=2)
+        each = fields.float().unbind(2)
+        middle = each[self.middle]
+
+        def gap(field: torch.Tensor) -> torch.Tensor:
+            return F.softplus(field - middle + START)
+
+        quantiles = [middle]
+        for field in each[self.middle + 1 :]:
+            quantiles.append(quantiles[-1] + gap(field))
+        for field in reversed(each[: self.middle]):
+            quantiles.insert(0, quantiles[0] - gap(field))
+        return torch.stack(quantiles, dim=2)

@@ -29,6 +29,23 @@ def test_gated_attention_sees_23_pixels() -> None:
     assert columns == list(range(22 - 11, 22 + 12))
 
 
+def test_gradients_in_bfloat16_hold_nothing_that_was_in_memory_before() -> None:
+    """Freed memory full of NaN shows what a kernel forgets to write."""
+    torch.manual_seed(0)
+    attention = GatedAttention(48).to(memory_format=torch.channels_last)
+    x, weigh = torch.rand(8, 48, 32, 32), torch.rand(8, 48, 32, 32)
+    (attention(x) * weigh).sum().backward()
+    exact = attention.far.weight.grad.clone()
+    for _ in range(3):
+        attention.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = attention(x)
+        spoilt = [torch.full((2**size,), torch.nan) for size in range(10, 23) for _ in range(3)]
+        del spoilt
+        (y * weigh).sum().backward()
+        assert (attention.far.weight.grad - exact).norm() < 0.02 * exact.norm()
+
+
 def test_a_gate_that_is_shut_leaves_the_map_alone() -> None:
     torch.manual_seed(0)
     attention, x = GatedAttention(4), torch.rand(1, 4, 9, 11)
