@@ -1,13 +1,10 @@
 """Forecast an archive: `python -m nowcast.forecast --checkpoint RUN --input ARCHIVE --output forecasts.nc`."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nowcast import baselines
 from nowcast.contracts import Forecaster, InputError
@@ -18,6 +15,7 @@ from nowcast.forecasting import Wanted, choose_starts, forecast_archive, possibl
 from nowcast.products import Product
 from nowcast.program import run
 from nowcast.report.forecast_maps import plot_forecast
+from nowcast.report.progress import progress_bar
 from nowcast.tiling import tiled
 from nowcast.trained import Trained
 from nowcast.watching import Watch
@@ -73,6 +71,11 @@ def forecast(
         raise InputError("--resume keeps forecasts that are there and --overwrite replaces them; choose one")
     if (input is None) == (watch is None):
         raise InputError("name either an archive as --input, or a folder to --watch")
+    if watch is not None:
+        beside = {"members": members, "quantiles": quantiles, "probabilities": probabilities, "plot": plot}
+        beside |= {"overwrite": overwrite, "resume": resume, "init": init != "all", "batch_size": batch_size != 1}
+        if given := [f"--{option}" for option, value in beside.items() if value]:
+            raise InputError(f"--watch forecasts the rain rate from each new frame; it takes no {', '.join(given)}")
     fit, own_step = load(checkpoint, baseline, product)
     if own_step and step_minutes not in (None, own_step):
         raise InputError(f"{checkpoint} forecasts in steps of {own_step:g} min, not {step_minutes:g}")
@@ -100,7 +103,7 @@ def forecast(
         forecaster = tiled(forecaster, tile, archive.grid.shape, memory / batch_size)
     existing: Existing = "overwrite" if overwrite else "resume" if resume else "refuse"
     wanted = Wanted(members, quantiles or (), probabilities or ())
-    with progress_bar() as progress:
+    with progress_bar("forecasts") as progress:
         forecast_archive(
             forecaster, archive, output, starts, steps, step_minutes, batch_size, progress, existing, wanted
         )
@@ -132,27 +135,6 @@ def draw_last(output: str) -> None:
             path = Path(output).with_suffix(ending)
             plot_forecast(rate, start, file.lead_times_s.tolist(), f"{file.model}, mm/h", path)
             print(path)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left on a terminal's stderr; what to call with the number done and in all."""
-    console = Console(stderr=True)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("forecasts", total=None, rate="")
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
-            bar.update(task, rate=f"{60 * speed:.0f} a minute" if speed else "")
-
-        yield show
 
 
 if __name__ == "__main__":

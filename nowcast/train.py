@@ -145,7 +145,7 @@ class DataWait(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         self.began = self.ready = time.perf_counter()
-        self.waited, self.windows, self.in_validation = 0.0, 0, 0.0
+        self.waited, self.windows, self.values = 0.0, 0, dict[str, float]()
 
     def on_train_batch_start(self, trainer: pl.Trainer, task: pl.LightningModule, batch: Any, index: int) -> None:
         self.waited += time.perf_counter() - self.ready
@@ -156,12 +156,13 @@ class DataWait(pl.Callback):
     ) -> None:
         self.ready = time.perf_counter()
         elapsed = self.ready - self.began
-        values = {"data_wait": self.waited / elapsed, "windows_per_second": self.windows / elapsed}
         # The last value of an epoch is the epoch's; validation, which follows, is not in it.
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
-        if trainer.is_last_batch:
-            for logger in trainer.loggers:
-                logger.log_metrics(values, step=trainer.global_step - 1)
+        self.values = {"data_wait": self.waited / elapsed, "windows_per_second": self.windows / elapsed}
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.values.items()})
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(self.values, step=trainer.global_step - 1)
 
 
 class EpochLine(pl.Callback):

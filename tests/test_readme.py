@@ -68,7 +68,7 @@ def as_written(line: str, place: Path) -> Outcome:
         words = [str(place / given) if word == wanted else word for word in words]
     ours = re.compile(r"[\w/]+(\.nc|\.ckpt|\.zarr)|skill|data/synthetic")
     outputs = [place / word if ours.fullmatch(word) else word for word in words]
-    if words[0] == "nowcast.train":
+    if words[0] in ("nowcast.train", "nowcast.benchmark"):
         outputs.append("--print_config")
     if words[0] == "nowcast.synthesize":
         outputs += ["--events", "1", "--frames", "2"]

@@ -101,3 +101,10 @@ def test_the_program_says_what_it_needs(tmp_path: Path) -> None:
     assert "needs --step_minutes" in run("nowcast.forecast", *words, "--watch", tmp_path).stderr
     assert "either an archive as --input, or a folder to --watch" in run("nowcast.forecast", *words).stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_a_watch_would_not_heed_are_refused(tmp_path: Path) -> None:
+    words = ["--baseline", "persistence", "--step_minutes", 5, "--output", tmp_path / "f.nc", "--watch", tmp_path]
+    got = run("nowcast.forecast", *words, "--members", 3, "--init", "last")
+    assert got.returncode == 2
+    assert "takes no --members, --init" in got.stderr

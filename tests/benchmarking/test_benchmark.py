@@ -50,10 +50,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "root": str(folder),
             **{name: [f"{name}.nc"] for name in ("train", "val", "test")},
             "window": {"past_frames": 3, "steps": 12, "step_minutes": 5},
-            "crops": {"size": 32, "samples": 8, "every": 4},
+            "crops": {"size": 32, "samples": 16, "every": 4},
             "loading": {"batch_size": 4, "cache": str(folder / "cache")},
         },
-        "budget": {"steps": 3},
+        "budget": {"steps": 3},  # the end of no epoch
         "training": {"trainer.accelerator": "cpu"},
         "thresholds": [0.1, 1.0],
         "every": 3,
@@ -102,6 +102,7 @@ def test_an_entry_that_fails_is_in_the_table_with_its_error_and_stops_no_other(r
     assert "Traceback" not in board.error["broken"]
     assert board.train_steps["small"] == 3
     assert board.parameters["small"] > 0
+    assert board.windows_per_second["small"] > 0
     assert (results / "report" / "index.html").exists()
 
 
