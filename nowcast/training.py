@@ -195,8 +195,8 @@ class NowcastTask(pl.LightningModule):
         torch.save({"batch": dict(batch), "config": self.config, "state_dict": self.state_dict()}, path)
         raise InputError(
             f"the {what} is {value} at step {self.global_step}, in a batch of {'; '.join(self._data().names(batch))}; "
-            f"the batch and the weights are in {path}. Try a lower model.learning_rate or trainer.gradient_clip_val, or "
-            "resume from the last checkpoint with other options"
+            f"the batch and the weights are in {path}. Try a lower model.learning_rate or trainer.gradient_clip_val, "
+            "or resume from the last checkpoint with other options"
         )
 
     def _progress(self) -> float:

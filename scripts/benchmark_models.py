@@ -5,8 +5,8 @@
     python scripts/benchmark_models.py --names simvp --again               measured before, and changed since
 
 Each measurement runs in a process of its own, with a limit on time and on memory; one that breaks a limit is reported
-as such. Lines that the CSV has already are not measured again. Times are medians of `repeats` passes after one that is not
-counted, on random numbers, which cost what rain does.
+as such. Lines that the CSV has already are not measured again. Times are medians of `repeats` passes after one that is
+not counted, on random numbers, which cost what rain does.
 
 Forecast: the network alone, in eval mode, of one window. Its peak memory is how far the first pass of that size lifts
 the high-water mark of the process's resident memory, after a small one has loaded the libraries: activations,
@@ -17,8 +17,8 @@ Training step: forecast, loss of the config, backward pass and AdamW, of `batch`
 FLOPs are those of matrix products, convolutions and fused attention, two a multiplication with addition, as
 torch.utils.flop_counter finds them in the pass. Norms, gates, pooling, interpolation and grid_sample (advection,
 optical flow, TrajGRU) are not counted, so a network made of those has a small share of the peak. Those of a training
-step are three times those of its forward pass. The peak is the faster
-of a matrix product and a 3×3 convolution, measured in the same run, precision and number of threads.
+step are three times those of its forward pass. The peak is the faster of a matrix product and a 3×3 convolution,
+measured in the same run, precision and number of threads.
 
 The growth exponent is the slope of the logarithm of latency against that of the pixels: 1 is linear in N = H·W.
 """
