@@ -332,10 +332,10 @@ def plot(measured: list[Measurement], path: Path) -> None:
         share.semilogx(pixels, [100 * m.rate / highest for m in own], marker=marker, ms=4, lw=1.2)
     for axis in (latency, share):
         label_sizes(axis, {m.size**2 for m in good})
-        axis.set_xlabel("pixels N = H·W")
+        axis.set_xlabel("pixels N = H·W" + ("; dotted: growth as N, dashed: as N²" if axis is latency else ""))
     if good:
         draw_slopes(latency, {m.size**2 for m in good}, min(m.seconds * 1e3 for m in good))
-    latency.set_ylabel("latency of a forecast, ms; dotted: growth as N, dashed: as N²")
+    latency.set_ylabel("latency of a forecast, ms")
     share.set_ylabel("share of this machine's peak, %")
     share.set_ylim(0)
     figure.legend(fontsize=8, loc="outside right center")

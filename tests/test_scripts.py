@@ -1,0 +1,48 @@
+"""Scripts that are run by hand do what their help says."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.programs import ROOT
+
+
+def benchmark_models(folder: Path, *arguments: str) -> list[dict[str, str]]:
+    """Lines of the CSV that the benchmark of models writes, of one thread and small maps."""
+    words = ["scripts/benchmark_models.py", "--sizes", "24", "36", "--batch", "2", "--out", str(folder / "cost")]
+    ended = subprocess.run(
+        [sys.executable, *words, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (folder / "cost.png").stat().st_size > 0
+    with (folder / "cost.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, str]]]:
+    """One network, measured."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    return folder, benchmark_models(folder, "--names", "rainnet")
+
+
+def test_a_benchmark_of_models_counts_what_it_runs(measured: tuple[Path, list[dict[str, str]]]) -> None:
+    rows = {(row["name"], row["task"], row["size"]): row for row in measured[1]}
+    assert not [row["problem"] for row in rows.values() if row["problem"]]
+    assert int(rows["matmul", "peak", "0"]["flops"]) == 2 * 1024**3
+    small, large = (rows["rainnet", "forecast", size] for size in ("24", "36"))
+    # Maps are padded to a multiple of 16, and all counted work is convolutions.
+    assert int(large["flops"]) * 32**2 == int(small["flops"]) * 48**2
+    assert int(rows["rainnet", "training", "24"]["flops"]) == 3 * 2 * int(small["flops"])  # two windows, three passes
+    assert small["parameters"] == "1966532"  # as configs/model/rainnet.yaml says, 1.97 M
+
+
+def test_a_benchmark_of_models_goes_on_where_it_ended(measured: tuple[Path, list[dict[str, str]]]) -> None:
+    folder, before = measured
+    after = benchmark_models(folder, "--names", "rainnet", "se_resunet", "--most_seconds", "0.01")
+    assert after[: len(before)] == before
+    assert {row["name"] for row in after[len(before) :]} == {"se_resunet"}
+    assert {row["problem"] for row in after[len(before) :]} == {"over 0.01 s"}
