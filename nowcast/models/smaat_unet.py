@@ -100,8 +100,8 @@ def separable(inputs: int, outputs: int, kernels: int) -> list[nn.Module]:
 class Depthwise(nn.Conv2d):
     """Some maps of each channel: (B, C, H, W) → (B, kernels·C, H, W), for `Pointwise` to mix.
 
-    Libraries are fast where a channel makes one map, so in training each kernel is a convolution of its own: forward and
-    back, 24 channels of 4 × 128² on a CPU, that is 3 times faster, in bfloat16 8 times. Forecasts would gain nothing.
+    Libraries are fast where a channel makes one map, so in training each kernel is a convolution of its own: forward
+    and back, 24 channels of 4 × 128² on a CPU, that is 3 times faster, in bfloat16 8 times. Forecasts gain nothing.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
