@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,11 @@ def killed(words: list[str], run_folder: Path, step: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "nowcast.train", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    last = run_folder / "last.ckpt"
     while process.poll() is None:
-        last = run_folder / "last.ckpt"
-        if last.exists() and not damage(last) and torch.load(last, weights_only=True)["global_step"] >= step:
-            break
+        with suppress(FileNotFoundError):  # it is away for a moment while one takes the place of the other
+            if not damage(last) and torch.load(last, weights_only=True)["global_step"] >= step:
+                break
         time.sleep(0.02)
     assert process.poll() is None, process.communicate()[1].decode()
     os.kill(process.pid, signal.SIGKILL)
