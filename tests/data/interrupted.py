@@ -58,7 +58,7 @@ def interrupted(archive_path: Path, output: str, deadly: str = "", times: int = 
 def _run(archive_path: str, output: str, deadly: str, times: int, room: int, say: Any) -> None:
     if deadly:
         owner, name = DEADLY[deadly]
-        setattr(owner, name, _dying(getattr(owner, name), times))
+        setattr(owner, name, dying(getattr(owner, name), times))
     if room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     try:
@@ -68,7 +68,8 @@ def _run(archive_path: str, output: str, deadly: str, times: int, room: int, say
         raise SystemExit(2) from error
 
 
-def _dying(function: Callable[..., Any], times: int) -> Callable[..., Any]:
+def dying(function: Callable[..., Any], times: int) -> Callable[..., Any]:
+    """A function whose process is killed when it is called so many times."""
     count = 0
 
     def die(*arguments: Any, **options: Any) -> Any:

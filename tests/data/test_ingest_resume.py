@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from nowcast.data.intake import Recipe
 from nowcast.data.journal import Entry, Journal
 from nowcast.data.quality import QualityControl
 from nowcast.data.unfinished import locked, unfinished_folder
+from tests.data.interrupted import dying
 from tests.data.test_ingest import agrees, contents, write_frames
 
 DEADLY: dict[str, tuple[Any, str]] = {
@@ -48,24 +48,11 @@ def _ingest(files: list[Path], output: Path, existing: Existing, deadly: str, ti
         resource.setrlimit(resource.RLIMIT_FSIZE, (times, times))
     elif deadly:
         owner, name = DEADLY[deadly]
-        setattr(owner, name, _dying(getattr(owner, name), times))
+        setattr(owner, name, dying(getattr(owner, name), times))
     try:
         ingest(files, output, existing=existing)
     except InputError as error:
         raise SystemExit(2) from error
-
-
-def _dying(function: Callable[..., Any], times: int) -> Callable[..., Any]:
-    count = 0
-
-    def die(*arguments: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **options)
-
-    return die
 
 
 @pytest.fixture(scope="module")
