@@ -10,7 +10,7 @@ from nowcast.data.archive import Archive
 from nowcast.program import run
 from nowcast.report.skill import SkillTable, plot_skill, write_skill_csv
 from nowcast.verification import Pixels
-from nowcast.verifying import verify_files
+from nowcast.verifying import Regrid, verify_files
 
 
 def verify(
@@ -19,6 +19,7 @@ def verify(
     output: str | None = None,
     thresholds: tuple[float, ...] = (0.1, 1.0, 5.0),
     pixels: Pixels = "observed",
+    regrid: Regrid = "refuse",
 ) -> None:
     """Score rain forecasts by lead time against radar: a table, skill.csv and skill.png.
 
@@ -28,6 +29,8 @@ def verify(
         output: folder of skill.csv and skill.png; beside the first forecast file unless given.
         thresholds: rain rates in mm/h of the events that are scored.
         pixels: observed (all with radar; a missing forecast counts as dry) or common (those that all forecast).
+        regrid: of forecasts on another grid than the archive: refuse, or nearest (each pixel of the archive is judged
+            by the forecast for the pixel in which its centre lies).
     """
 
     def progress(done: int, total: int) -> None:
@@ -40,7 +43,7 @@ def verify(
     folder = Path(output) if output else first.with_name(f"{first.stem}_skill")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --output must name a folder, for skill.csv and skill.png")
-    skill = verify_files(forecast, Archive.open(observed), thresholds, pixels, progress)
+    skill = verify_files(forecast, Archive.open(observed), thresholds, pixels, progress, regrid)
     folder.mkdir(parents=True, exist_ok=True)
     write_skill_csv(skill, folder / "skill.csv")
     plot_skill(skill, folder / "skill.png")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import lru_cache, reduce
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ from einops import rearrange
 from nowcast.contracts import InputError
 from nowcast.data.archive import Archive, Grid
 from nowcast.data.forecast_file import ForecastFile
+from nowcast.data.places import BEYOND, nearest_pixels, same_place
 from nowcast.verification import Pixels, by_forecast, standard_scores
+
+Regrid = Literal["refuse", "nearest"]
 
 
 def verify_files(
@@ -24,6 +28,7 @@ def verify_files(
     thresholds: Sequence[float] = (0.1, 1.0, 5.0),
     pixels: Pixels = "observed",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    regrid: Regrid = "refuse",
 ) -> xr.Dataset:
     """Scores of forecast files by lead time, pooled over cases: one dataset with dimension forecast.
 
@@ -38,15 +43,16 @@ def verify_files(
         pixels: "observed" (a missing forecast counts as dry) or "common" (only where observation and all
             forecasts exist).
         progress: called with the number of cases done and their total.
+        regrid: what becomes of a file on another grid than the archive: "refuse", or "nearest", where each pixel of
+            the archive is judged by the forecast for the pixel in which its centre lies.
 
     Raises:
-        InputError: for a file given twice, a file on another grid than the archive, no lead time or no
+        InputError: for a file given twice, a file on another grid that is refused or far away, no lead time or no
             initial time that all files have, or no initial time with all its observations.
     """
     with ExitStack() as stack:
         files = [stack.enter_context(closing(ForecastFile.open(path))) for path in _each_once(paths)]
-        for file in files:
-            _check_grid(file, archive)
+        onto = [_onto(file, archive, regrid) for file in files]
         lead_times_s = _shared_lead_times(files)
         init_times, frames = _cases(files, archive, lead_times_s)
         numbers = [_places(file.init_times, init_times) for file in files]
@@ -55,7 +61,8 @@ def verify_files(
         read = lru_cache(maxsize=len(lead_times_s))(archive.read)  # the next case needs most of these again
         for case, row in enumerate(frames):
             observed = _batch(np.stack([read(frame) for frame in row]))
-            rates = [f.read(n[case])[step] for f, n, step in zip(files, numbers, steps, strict=True)]
+            read_in = zip(files, numbers, steps, onto, strict=True)
+            rates = [moved(f.read(n[case])[step]) for f, n, step, moved in read_in]
             if pixels == "common":
                 rates = _where_all_exist(rates)
             for score, rate in zip(scores, rates, strict=True):
@@ -73,12 +80,27 @@ def _each_once(paths: Sequence[str | os.PathLike]) -> list[str]:
     return [os.fspath(path) for path in paths]
 
 
-def _check_grid(file: ForecastFile, archive: Archive) -> None:
-    if not file.grid.same(archive.grid):
-        raise InputError(
-            f"{file.path} is on another grid ({_describe(file.grid)}) than {archive.paths[0]} "
-            f"({_describe(archive.grid)}); verify against the archive that was forecast"
-        )
+def _onto(file: ForecastFile, archive: Archive, regrid: Regrid) -> Callable[[np.ndarray], np.ndarray]:
+    """What brings fields (T, H, W) of a file onto the archive's grid, with NaN where the file has no pixel."""
+    one, other = file.grid, archive.grid
+    placed = one.crs is not None and other.crs is not None
+    if same_place(one, other) if placed else one.same(other):
+        return lambda rate: rate
+    where = f"{file.path} is on another grid ({_describe(one)}) than {archive.paths[0]} ({_describe(other)})"
+    if regrid == "refuse":
+        raise InputError(f"{where}; verify against the archive that was forecast, or allow --regrid nearest")
+    try:
+        pixels = nearest_pixels(one, other)
+    except InputError as error:
+        raise InputError(f"{where}; {error}") from error
+    outside = pixels == BEYOND
+    if outside.all():
+        raise InputError(f"{where}, and they do not overlap")
+
+    def moved(rate: np.ndarray) -> np.ndarray:
+        return np.where(outside, np.float32(np.nan), rate.reshape(len(rate), -1)[:, pixels])
+
+    return moved
 
 
 def _describe(grid: Grid) -> str:

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from nowcast.contracts import InputError
-from nowcast.data.archive import Archive, write_archive
+from nowcast.data.archive import Archive, Grid, write_archive
 from nowcast.data.forecast_file import ForecastWriter
 from nowcast.data.forecast_layout import Layout
 from nowcast.verification import standard_scores
@@ -28,6 +28,7 @@ def write(
     minutes: Sequence[int],
     rate: Callable[[np.datetime64, int], np.ndarray] | None = None,
     model: str = "test",
+    grid: Grid | None = None,
 ) -> Path:
     """A file of forecasts from frames number `starts`: rate(init_time, minutes), or what will happen."""
 
@@ -35,7 +36,7 @@ def write(
         return frame(archive, time + np.timedelta64(lead, "m"))
 
     path.parent.mkdir(exist_ok=True)
-    layout = Layout(archive.grid, [60 * lead for lead in minutes], {"model": model})
+    layout = Layout(grid or archive.grid, [60 * lead for lead in minutes], {"model": model})
     with ForecastWriter(path, layout) as writer:
         for start in starts:
             init_time = archive.times[start]
@@ -179,6 +180,51 @@ def test_another_grid_is_refused_with_both_files_named(archive: Archive, tmp_pat
         write_archive(other, tmp_path / f"{name}.nc")
         with pytest.raises(InputError, match=rf"f\.nc is on another grid .* than .*{name}\.nc"):
             verify_files([path], Archive.open(tmp_path / f"{name}.nc"))
+
+
+def test_a_finer_forecast_is_judged_where_its_pixels_hold_those_of_the_archive(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """Each pixel becomes 3 × 3, of which the middle one is the truth and all others are wrong."""
+    grid, third = archive.grid, archive.grid.pixel_m / 3
+
+    def thirds(axis: xr.DataArray, sign: int) -> xr.DataArray:
+        centres = axis.values[:, None] + sign * third * np.array([-1, 0, 1])
+        return xr.DataArray(centres.ravel(), dims=axis.name, name=axis.name, attrs=axis.attrs)
+
+    finer = Grid(thirds(grid.y, -1), thirds(grid.x, 1), grid.crs)
+
+    def middle(time: np.datetime64, lead: int) -> np.ndarray:
+        return np.kron(frame(archive, time + np.timedelta64(lead, "m")) + 7, np.ones((3, 3))) - np.tile(
+            np.array([[0, 0, 0], [0, 7, 0], [0, 0, 0]]), grid.shape
+        )
+
+    path = write(tmp_path / "finer.nc", archive, range(3), [5, 10], middle, grid=finer)
+    with pytest.raises(InputError, match=r"finer\.nc is on another grid .* --regrid nearest"):
+        verify_files([path], archive)
+    assert (verify_files([path], archive, regrid="nearest").mae == 0).all()
+
+
+def test_a_forecast_of_a_part_has_nothing_to_say_outside_of_it(archive: Archive, tmp_path: Path) -> None:
+    grid = archive.grid
+    part = Grid(grid.y[4:30], grid.x[10:44], grid.crs)
+
+    def inside(time: np.datetime64, lead: int) -> np.ndarray:
+        return frame(archive, time + np.timedelta64(lead, "m"))[4:30, 10:44]
+
+    path = write(tmp_path / "part.nc", archive, range(3), [5, 10], inside, grid=part)
+    skill = verify_files([path], archive, pixels="common", regrid="nearest")
+    assert (skill.mae == 0).all()
+    observed = [np.isfinite(archive.read(index)[4:30, 10:44]).sum() for index in range(1, 4)]
+    assert skill.pixel_count.sel(lead_time=5).values.tolist() == [sum(observed)]
+
+
+def test_a_grid_far_away_is_refused_even_then(archive: Archive, tmp_path: Path) -> None:
+    grid = archive.grid
+    away = Grid(grid.y, grid.x.copy(data=grid.x.values + 1e6), grid.crs)
+    path = write(tmp_path / "away.nc", archive, [0], [5], grid=away)
+    with pytest.raises(InputError, match=r"away\.nc is on another grid .* do not overlap"):
+        verify_files([path], archive, regrid="nearest")
 
 
 def test_files_that_share_no_lead_time_are_refused(archive: Archive, tmp_path: Path) -> None:
