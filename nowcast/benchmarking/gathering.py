@@ -25,6 +25,8 @@ from nowcast.data.archive import PACK_NODATA, PACK_STEP, unpack
 from nowcast.verification import Blocks, difference, interval
 
 RESAMPLES = 300
+TABLES = ("scores.nc", "accumulation.nc", "differences.nc")
+USUAL_REFERENCE = "sprog"
 MOST_SHOWN = 12  # forecasts of a case to look at
 
 
@@ -43,11 +45,14 @@ def gather(plan: Plan, entries: Sequence[Entry], cases: Cases, protocol: Mapping
     }
     _same_pixels(judgements)
     stamp = {"protocol": json.dumps(protocol)}
+    for old in TABLES:
+        (folder / old).unlink(missing_ok=True)
     for part, file in (("rates", "scores.nc"), ("accumulation", "accumulation.nc")):
         table = _stacked({key: _scores(judgement, part) for key, judgement in judgements.items()})
         if table is not None:
             _write(table.assign_attrs(stamp), folder / file)
-    reference = next((key for key in judgements if key[0] == plan.reference), None)
+    wanted = plan.reference or USUAL_REFERENCE
+    reference = next((key for key in judgements if key[0] == wanted), None)
     if reference:
         others = {
             key: difference(j.parts["rates"], judgements[reference].parts["rates"], resamples=RESAMPLES)
@@ -56,7 +61,7 @@ def gather(plan: Plan, entries: Sequence[Entry], cases: Cases, protocol: Mapping
         }
         table = _stacked(others)
         if table is not None:
-            _write(table.assign_attrs(stamp, reference=plan.reference), folder / "differences.nc")
+            _write(table.assign_attrs(stamp, reference=wanted), folder / "differences.nc")
     board = leaderboard(found, judgements)
     _text(folder / "leaderboard.csv", board.to_csv(index=False, float_format="%.4g"))
     _text(folder / "leaderboard.md", markdown(board))

@@ -82,7 +82,7 @@ class Plan:
         scales_km: of the fractions skill score.
         members: of ensembles and quantiles, where an entry has a distribution.
         block_minutes: cases that start within so many minutes of one event are resampled together.
-        reference: the entry that others are compared with; S-PROG where there is none of that name.
+        reference: name of the entry that others are compared with; sprog, where it is an entry, unless given.
         showcase: cases whose frames the report shows.
     """
 
@@ -97,7 +97,7 @@ class Plan:
     scales_km: list[float] = field(default_factory=lambda: [1.0, 5.0, 15.0, 45.0])
     members: int = 10
     block_minutes: float = 60.0
-    reference: str = "sprog"
+    reference: str | None = None
     showcase: int = 2
 
 
@@ -150,6 +150,9 @@ def expand(plan: Plan) -> list[Entry]:
     for key in keys:
         if keys.count(key) > 1:
             raise InputError(f"two entries of the benchmark are called {key}; give one of them another name")
+    names = [entry.name for entry in entries]
+    if plan.reference is not None and plan.reference not in names:
+        raise InputError(f"the reference {plan.reference!r} is none of the entries, which are {', '.join(names)}")
     return entries
 
 

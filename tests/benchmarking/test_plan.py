@@ -96,6 +96,13 @@ def test_two_entries_of_one_name_are_refused() -> None:
         expand(plan(Entries(baseline=["persistence", "persistence"])))
 
 
+def test_a_reference_that_is_no_entry_is_refused() -> None:
+    entries = [Entries(baseline=["persistence", "sprog"])]
+    with pytest.raises(InputError, match=r"'s-prog' is none of the entries, which are persistence, sprog"):
+        expand(Plan("runs", entries, reference="s-prog"))
+    assert expand(Plan("runs", entries, reference="sprog")) == expand(Plan("runs", entries))
+
+
 def test_names_become_folders_that_any_system_can_have() -> None:
     assert folder_name("SE-ResUNet · axial, heads 2 (median)") == "se-resunet-axial-heads-2-median"
     assert folder_name("../../etc") == "etc"
