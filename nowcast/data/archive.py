@@ -1,6 +1,5 @@
 """Radar archives: CF NetCDF4 or Zarr, one variable (time, y, x), read as mm/h with NaN where not observed."""
 
-import glob
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from nowcast.contracts import InputError
-from nowcast.data import units
+from nowcast.data import remote, units
 
 # One packing everywhere (archives we write, the cache, forecast files), so that a value survives all of them.
 PACK_STEP, PACK_NODATA = 0.01, 65535
@@ -100,7 +99,7 @@ class Archive:
 
     @classmethod
     def open(cls, source: str | os.PathLike | Sequence[str | os.PathLike], variable: str | None = None) -> Self:
-        """Open a file, a glob of files or a list of files as one archive.
+        """Open a file, a glob of files or a list of files as one archive; URLs too (see `nowcast.data.remote`).
 
         Raises:
             InputError: naming the file, when it is missing, unreadable, has no radar variable, no units, the wrong
@@ -109,7 +108,7 @@ class Archive:
         sources = [source] if isinstance(source, str | os.PathLike) else list(source)
         paths: list[str] = []
         for one in (os.fspath(source) for source in sources):
-            found = sorted(glob.glob(one)) if glob.has_magic(one) else [one]
+            found = remote.matches(one)
             if not found:
                 raise InputError(f"{one} matches no file")
             paths += found
@@ -229,12 +228,11 @@ def unpack(packed: np.ndarray) -> np.ndarray:
 
 
 def _open(path: str) -> xr.Dataset:
-    if not os.path.exists(path):
-        raise InputError(f"{path} does not exist")
+    found = remote.readable(path)
     try:
-        if os.path.isdir(path):
-            return xr.open_dataset(path, engine="zarr", chunks=None, decode_timedelta=False)
-        return xr.open_dataset(path, engine="netcdf4", decode_timedelta=False)
+        if remote.is_store(found):
+            return xr.open_dataset(found, engine="zarr", chunks=None, decode_timedelta=False)
+        return xr.open_dataset(found, engine="netcdf4", decode_timedelta=False)
     except Exception as error:  # whatever a broken file makes the readers raise
         raise InputError(f"{path} is no readable NetCDF4 file or Zarr store (damaged or cut off?): {error}") from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nowcast.contracts import InputError
+from nowcast.data import remote
 from nowcast.data.archive import Archive, pack, unpack
 
 BLOCK = 16  # pixels a side of the coarse maps that crops are chosen by
@@ -100,7 +101,5 @@ def _blocks(field: np.ndarray) -> np.ndarray:
 def _fingerprint(archive: Archive) -> str:
     digest = hashlib.sha256()
     for path in archive.paths:
-        inner = Path(path)
-        newest = max(p.stat().st_mtime_ns for p in ([inner, *inner.rglob("*")] if inner.is_dir() else [inner]))
-        digest.update(f"{inner.resolve()}|{newest}|{inner.stat().st_size}|{archive.variables}|{BLOCK}|2".encode())
+        digest.update(f"{remote.stamp(path)}|{archive.variables}|{BLOCK}|2".encode())
     return digest.hexdigest()[:16]

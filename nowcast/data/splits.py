@@ -2,12 +2,12 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from nowcast.contracts import InputError
 from nowcast.data.archive import Archive
+from nowcast.data.remote import below
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Block:
     """One archive, or the part of it between two times.
 
     Args:
-        path: a file, a glob or a list of files on one grid; relative ones start at the data module's root.
+        path: a file, a glob, a URL or a list of such on one grid; relative ones start at the data module's root.
         begin: first time of the block, such as "2016-09-28T15:00"; None is the archive's first.
         end: the block lies before this time; None is after the archive's last.
         variable: name of the radar variable; None finds it by its units.
@@ -29,7 +29,7 @@ class Block:
     def open(self, root: str | os.PathLike | None) -> Archive:
         """The archive behind the block. Raises InputError naming the file that cannot be used."""
         paths = [self.path] if isinstance(self.path, str) else self.path
-        return Archive.open([str(Path(root or "", path)) for path in paths], self.variable)
+        return Archive.open([below(root, path) for path in paths], self.variable)
 
     @property
     def span(self) -> tuple[np.datetime64 | None, np.datetime64 | None]:
