@@ -13,6 +13,7 @@ from nowcast.contracts import InputError
 from nowcast.products import Product
 
 ALL = "all"  # instead of a list of attentions: every one that gates a map
+HERE = "*"  # in a pattern of stages: the attention of the grid
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Entries:
         checkpoint: a run folder or checkpoint.
         config: training config or configs, beside the benchmark's data.
         attention: attentions that networks are made with, by name or {name: …}; a list, or "all" that gate a map.
+        pattern: attentions of the stages, with "*" where that attention stands; all stages have it unless given.
         name: instead of the one made of the config's file and attention.
         products: the fields that are scored of networks, see `nowcast.products`.
         options: further options of the training, such as {model.network.init_args.width: 32}.
@@ -59,6 +61,7 @@ class Entries:
     checkpoint: str | None = None
     config: str | list[str] | None = None
     attention: Any = None
+    pattern: list[Any] | None = None
     name: str | None = None
     products: list[Product] = field(default_factory=lambda: ["median"])
     options: dict[str, Any] = field(default_factory=dict)
@@ -172,6 +175,8 @@ def _expand(one: Entries, plan: Plan) -> list[Entry]:
             raise InputError(f"checkpoint {one.checkpoint} of an entry does not exist")
         name = one.name or Path(one.checkpoint).name
         return _products(Entry(name, "checkpoint", one.checkpoint), one.products)
+    if one.pattern is not None and (HERE not in one.pattern or one.attention is None):
+        raise InputError(f"a pattern of stages has {HERE!r} where the entry's attention stands, not {one.pattern}")
     pairs = itertools.product(as_list(one.config), attentions(one.attention))
     return [entry for config, gate in pairs for entry in _products(_network(one, config, gate, plan), one.products)]
 
@@ -182,7 +187,8 @@ def _network(one: Entries, config: str, gate: Any, plan: Plan) -> Entry:
     name = one.name or Path(config).stem
     options = {**plan.training, **one.options}
     if one.attention is not None:
-        options["model.network.init_args.attention"] = gate
+        stages = one.pattern and [gate if stage == HERE else stage for stage in one.pattern]
+        options["model.network.init_args.attention"] = stages or gate
         name += f" · {label(gate)}"
     words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in options.items()]
     budget = one.budget or plan.budget
@@ -204,7 +210,7 @@ def attentions(given: Any) -> list[Any]:
     if given is None:
         return [None]
     if given == ALL:
-        return [None, *(name for name in attention.names() if attention.info(name).shape == "BCHW")]
+        return [name for name in attention.names() if attention.info(name).shape == "BCHW"]
     gates = given if isinstance(given, list) else [given]
     for gate in gates:
         if gate is not None:

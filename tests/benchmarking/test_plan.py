@@ -26,10 +26,19 @@ def test_lists_of_configs_and_attentions_are_a_cross_product() -> None:
     ]
 
 
-def test_all_attentions_are_those_that_gate_a_map_and_none() -> None:
+def test_all_attentions_are_those_that_gate_a_map() -> None:
     entries = expand(plan(Entries(config=CONFIG, attention="all")))
     maps = {name for name in attention.names() if attention.info(name).shape == "BCHW"}
-    assert {entry.name.removeprefix("se_resunet · ") for entry in entries} == maps | {"none"}
+    assert {entry.name.removeprefix("se_resunet · ") for entry in entries} == maps
+
+
+def test_a_pattern_says_which_stages_have_the_attention() -> None:
+    grid = Entries(config=CONFIG, attention=[None, "se"], pattern=[None, "eca", "*"])
+    none, se = expand(Plan("runs", [grid], Budget(steps=5)))
+    assert '--model.network.init_args.attention=[null, "eca", null]' in none.options
+    assert '--model.network.init_args.attention=[null, "eca", "se"]' in se.options
+    with pytest.raises(InputError, match="has '\\*' where"):
+        expand(Plan("runs", [Entries(config=CONFIG, attention="se", pattern=[None])], Budget(steps=5)))
 
 
 def test_a_training_is_asked_for_once_with_its_options_budget_and_seeds() -> None:
