@@ -90,7 +90,7 @@ class Plan:
     """
 
     folder: str
-    entries: list[Entries]
+    entries: tuple[Entries, ...]  # of a list the parser would mix each entry with the one before it in the same place
     budget: Budget | None = None
     training: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [1])

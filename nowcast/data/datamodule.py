@@ -80,9 +80,10 @@ class RadarData(pl.LightningDataModule):
 
     def __init__(
         self,
-        train: list[str | Block],
-        val: list[str | Block],
-        test: list[str | Block],
+        # Tuples, for of a list the parser would mix each block with the one before it in the same place.
+        train: tuple[str | Block, ...],
+        val: tuple[str | Block, ...],
+        test: tuple[str | Block, ...],
         root: str | None = None,
         window: Window = Window(),
         crops: Crops = Crops(),

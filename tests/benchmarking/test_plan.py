@@ -1,10 +1,14 @@
 """A benchmark file stands for the entries one would have written out by hand, and says what is wrong with it."""
 
+from pathlib import Path
+
 import pytest
 
 from nowcast import attention
+from nowcast.benchmark import parser
 from nowcast.benchmarking.plan import Budget, Entries, Plan, expand, folder_name
 from nowcast.contracts import InputError
+from nowcast.data.splits import Block
 
 CONFIG = "configs/model/se_resunet.yaml"
 
@@ -110,6 +114,21 @@ def test_a_reference_that_is_no_entry_is_refused() -> None:
     with pytest.raises(InputError, match=r"'s-prog' is none of the entries, which are persistence, sprog"):
         expand(Plan("runs", entries, reference="s-prog"))
     assert expand(Plan("runs", entries, reference="sprog")) == expand(Plan("runs", entries))
+
+
+def test_lists_of_a_later_config_take_the_place_of_earlier_ones_of_the_same_length(tmp_path: Path) -> None:
+    """Entries and blocks of time, none of which keeps what stood in its place before."""
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(
+        "{folder: f, entries: [{config: a.yaml, attention: se, products: [matched]}], data: "
+        "{train: [{path: a.nc, end: '2020-01-01'}], val: [b.nc], test: [{path: c.nc, begin: '2020-01-01'}]}}"
+    )
+    second.write_text("{entries: [{baseline: steps}], data: {train: [{path: d.nc}]}}")
+    parse = parser()
+    words = [f"--config={first}", f"--config={second}", "--data.test=[{path: e.nc}]"]
+    made = parse.instantiate(parse.parse_args(words))
+    assert made.entries == (Entries(baseline="steps"),)
+    assert made.data.blocks == {"train": (Block("d.nc"),), "val": ("b.nc",), "test": (Block("e.nc"),)}
 
 
 def test_names_become_folders_that_any_system_can_have() -> None:
