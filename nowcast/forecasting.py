@@ -1,11 +1,14 @@
 """Forecasts of an archive: any forecaster, chosen initial times, streamed to an output that can be resumed."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any
+from threading import Lock
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,10 +17,14 @@ from nowcast.contracts import Forecaster, InputError
 from nowcast.data import forecast_layout as layouts
 from nowcast.data import provenance
 from nowcast.data.archive import Archive
+from nowcast.data.forecast_images import FORMATS
 from nowcast.data.forecast_layout import Layout
 from nowcast.data.forecast_output import Existing, FileEach, ForecastOutput, SingleFile
 from nowcast.data.forecast_zarr import ZarrStore
 from nowcast.data.windows import find_windows
+from nowcast.data.workers import spread, worker_number
+
+_ONE_AT_A_TIME = Lock()  # the libraries beneath files are not safe in two threads, which workers of a cluster may have
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,34 @@ class Wanted:
             *([layouts.quantiles(self.quantiles)] if self.quantiles else []),
             *([layouts.probabilities(self.probabilities)] if self.probabilities else []),
         ]
+
+
+class Maker(Protocol, Hashable):
+    """Makes the forecaster in every process that forecasts; can be pickled, and equal ones make the same."""
+
+    def make(self, archive: Archive, step_minutes: float, worker: int) -> Forecaster:
+        """The forecaster for an archive, in the process of the worker of this number."""
+        ...
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Processes that forecast instead of this one, each with a forecaster of its own.
+
+    Args:
+        maker: of the forecaster.
+        jobs: processes of this machine, which share its processors.
+        scheduler: address of a dask scheduler instead, whose workers see all files by the same paths.
+    """
+
+    maker: Maker
+    jobs: int = 1
+    scheduler: str | None = None
+
+    @property
+    def threads(self) -> int | None:
+        """Of a process; those of a cluster are its own matter."""
+        return None if self.scheduler else max(len(os.sched_getaffinity(0)) // self.jobs, 1)
 
 
 def possible_starts(archive: Archive, past_frames: int, step_minutes: float) -> np.ndarray:
@@ -116,11 +151,14 @@ def forecast_archive(
     progress: Callable[[int, int], None] = lambda done, total: None,
     existing: Existing = "overwrite",
     wanted: Wanted | None = None,
+    processes: Processes | None = None,
+    format: str | None = None,
 ) -> None:
     """Forecast from each start into one output, which appears when all of it is there.
 
     While a batch is forecast the next one is read and the last one written, so memory holds three whatever their
-    number. A resumed run makes the same batches again, for a network's last digit may depend on its batch.
+    number. A resumed run makes the same batches again, for a network's last digit may depend on its batch. Processes
+    each read, forecast and write whole batches of their own, so they make the same bytes.
 
     Args:
         forecaster: makes the forecasts.
@@ -133,14 +171,17 @@ def forecast_archive(
         progress: called with the number of forecasts done and their total.
         existing: what becomes of an output that is there, finished or not.
         wanted: what is written beside the rain rate.
+        processes: that forecast; None is this one.
+        format: geotiff or odim, of files in a folder; None goes by the ending.
 
     Raises:
-        InputError: where the output stands in the way, the disk is full, or the forecaster has not what is wanted.
+        InputError: where the output stands in the way, the disk is full, a process was lost, or the forecaster has not
+            what is wanted.
     """
     wanted = wanted or Wanted()
     lead_times = [round(step_minutes * 60 * (k + 1)) for k in range(steps)]
     layout = Layout(archive.grid, lead_times, attributes(forecaster, archive), wanted.fields())
-    store = open_output(output, layout, archive.times[starts[:, -1]], {"batch size": batch_size})
+    store = open_output(output, layout, archive.times[starts[:, -1]], {"batch size": batch_size}, format)
     if existing == "resume" and store.is_complete():
         store.tidy()
         progress(len(starts), len(starts))
@@ -150,22 +191,36 @@ def forecast_archive(
         left = [batch for batch in batches if not all(map(store.has, batch))]
         done = len(starts) - sum(map(len, left))
         progress(done, len(starts))
-        for batch in _pipelined(forecaster, archive, store, starts, steps, wanted, left):
+        if processes is None:
+            written = _pipelined(forecaster, archive, store, starts, steps, wanted, left)
+        else:
+            written = _spread(processes, _Task(archive, store, steps, step_minutes, wanted), starts, left)
+        for batch in written:
             done += len(batch)
             progress(done, len(starts))
 
 
 def open_output(
-    path: str | os.PathLike, layout: Layout, init_times: np.ndarray, recipe: Mapping[str, Any] | None = None
+    path: str | os.PathLike,
+    layout: Layout,
+    init_times: np.ndarray,
+    recipe: Mapping[str, Any] | None = None,
+    format: str | None = None,
 ) -> ForecastOutput:
-    """The output that a path asks for by its ending.
+    """The output that a path asks for by its ending, or a folder of images of a format.
 
     Raises:
-        InputError: for another ending.
+        InputError: for another ending or format.
     """
     name = os.fspath(path)
     kind: type[ForecastOutput]
-    if name.endswith(".nc"):
+    if format is not None:
+        if format not in FORMATS:
+            raise InputError(f"--format is {' or '.join(FORMATS)}, not {format!r}")
+        if not name.endswith("/"):
+            raise InputError(f"--format {format} writes a file a lead time into a folder; end {name} with /")
+        kind = FORMATS[format]
+    elif name.endswith(".nc"):
         kind = SingleFile
     elif name.rstrip("/").endswith(".zarr"):
         kind = ZarrStore
@@ -210,6 +265,54 @@ def _pipelined(
         except BaseException:
             files.shutdown(cancel_futures=True)
             raise
+
+
+class _Task:
+    """All that a process must know to forecast any batch of a run by itself."""
+
+    def __init__(
+        self, archive: Archive, store: ForecastOutput, steps: int, step_minutes: float, wanted: Wanted
+    ) -> None:
+        if archive.grid.crs is not None:
+            archive.grid.crs.load()
+        self.paths = tuple(map(os.path.abspath, archive.paths))
+        self.store, self.steps, self.step_minutes, self.wanted = store, steps, step_minutes, wanted
+        self.run = uuid.uuid4().hex  # workers of a cluster outlive a run, and what they keep of it must not
+
+
+def _spread(processes: Processes, task: _Task, starts: np.ndarray, batches: Sequence[range]) -> Iterator[range]:
+    """Yield each batch, in order, when a process has written it."""
+
+    def lost(piece: tuple[range, np.ndarray]) -> None:
+        times = " to ".join(str(task.store.init_times[number]) for number in (piece[0][0], piece[0][-1]))
+        raise InputError(
+            f"the process that forecast from {times} was ended twice, perhaps for want of memory; what is written is "
+            "kept, and --resume goes on, with fewer --jobs if need be"
+        )
+
+    work = partial(_forecast_batch, processes.maker, processes.threads, task)
+    pieces = ((batch, starts[batch]) for batch in batches)
+    for (batch, _), _ in spread(work, pieces, lost, processes.jobs, processes.scheduler):
+        yield batch
+
+
+def _forecast_batch(maker: Maker, threads: int | None, task: _Task, piece: tuple[range, np.ndarray]) -> None:
+    """Read, forecast and write a batch."""
+    batch, rows = piece
+    with _ONE_AT_A_TIME:
+        forecaster, frames = _ready(maker, threads, task.paths, task.step_minutes, task.run)
+        _write(task.store, batch, forecast_fields(forecaster, frames.pasts(rows), task.steps, task.wanted))
+
+
+@lru_cache(maxsize=1)
+def _ready(
+    maker: Maker, threads: int | None, paths: tuple[str, ...], step_minutes: float, run: str
+) -> "tuple[Forecaster, _Frames]":
+    """What a process needs for all batches of a run, made at its first."""
+    if threads:
+        torch.set_num_threads(threads)
+    archive = Archive(paths)
+    return maker.make(archive, step_minutes, worker_number()), _Frames(archive)
 
 
 def _write(store: ForecastOutput, batch: range, fields: Mapping[str, np.ndarray]) -> range:

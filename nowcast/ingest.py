@@ -41,7 +41,7 @@ def main(
     Args:
         input: files, folders or quoted globs (** for folders of any depth).
         output: archive to write, ending in .zarr (better for long ones) or .nc.
-        format: a reader (odim_hdf5, knmi_hdf5, fmi_pgm, fmi_geotiff, mch_gif, bom_rf3, mrms_grib2, radolan,
+        format: a reader (odim_hdf5, knmi_hdf5, fmi_pgm, fmi_geotiff, geotiff, mch_gif, bom_rf3, mrms_grib2, radolan,
             sevir_vil, cf), or auto to tell it from each file.
         options: of the reader, such as {"zr_a":300,"zr_b":1.4}.
         time_pattern: how file names tell the time when contents do not, such as %y%j%H%M.

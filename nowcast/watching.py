@@ -20,6 +20,11 @@ TOLERANCE = 0.1  # of a step, by which the time of a frame may be off
 OLD_FILES = 24  # are read of those that are there at the start
 
 
+def say_now(text: str) -> None:
+    """Print a line at once, also where nobody looks at a terminal."""
+    print(text, flush=True)
+
+
 class Watch:
     """Looks into a folder, again and again.
 
@@ -44,7 +49,7 @@ class Watch:
         forecaster: Callable[[Grid], Forecaster],
         steps: int,
         step_s: float,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = say_now,
         recipe: Recipe | None = None,
     ) -> None:
         self.folder, self.output, self.steps, self.step_s = folder, output, steps, step_s

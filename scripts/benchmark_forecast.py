@@ -7,7 +7,7 @@ Every method forecasts the same initial times of the same square of an archive, 
 does, in a process of its own that imports first and makes one forecast that is not counted. The table has forecasts a
 minute, their ratio to pysteps' extrapolation, the processor's seconds for each, the share of time spent outside the
 forecaster (what reading and writing cost that did not overlap), and the most memory of the process. For the network all
-is repeated for growing numbers of initial times, which must not change the memory.
+is repeated for growing numbers of initial times, which must not change the memory; OUTPUT.png draws that.
 """
 
 import csv
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import xarray as xr
@@ -97,7 +98,8 @@ def main(
     for name, count, rate, ratio, each, outside, peak in table:
         shown.add_row(name, str(count), f"{rate:.1f}", f"{ratio:.2f}", f"{each:.2f}", f"{outside:.0%}", f"{peak:.0f}")
     Console().print(shown)
-    print(output)
+    _draw([(count, peak) for name, count, *_, peak in table if name == "network"], output.with_suffix(".png"))
+    print(output, output.with_suffix(".png"))
 
 
 def _cut(archive: Path, square: Path, side: int, frames: int) -> None:
@@ -111,6 +113,17 @@ def _cut(archive: Path, square: Path, side: int, frames: int) -> None:
     rate["time"] = np.datetime64("2020-01-01", "ns") + np.arange(frames) * np.timedelta64(300, "s")
     rate.attrs.pop("grid_mapping", None)
     write_archive(xr.Dataset({"rain_rate": rate.drop_vars("crs", errors="ignore").compute()}), square)
+
+
+def _draw(points: list[tuple[int, float]], path: Path) -> None:
+    """The most memory of the network's processes against the number of initial times, from zero."""
+    figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
+    counts, peaks = zip(*points, strict=True)
+    axis.plot(counts, peaks, "o-")
+    axis.set(xlabel="initial times", ylabel="most memory of the process, MB", xlim=(0, None), ylim=(0, None))
+    axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 def _measure(name: str, count: int, square: str, output: str, checkpoint: str | None, say) -> None:  # type: ignore[no-untyped-def]

@@ -46,3 +46,22 @@ def test_a_benchmark_of_models_goes_on_where_it_ended(measured: tuple[Path, list
     assert after[: len(before)] == before
     assert {row["name"] for row in after[len(before) :]} == {"se_resunet"}
     assert {row["problem"] for row in after[len(before) :]} == {"over 0.01 s"}
+
+
+def test_a_benchmark_of_forecasts_has_ratios_and_memory(archive_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "cost.csv"
+    words = ["--archive", archive_path, "--output", output, "--side", 32, "--counts", "[1, 3]", "--methods", "[sprog]"]
+    ended = subprocess.run(
+        [sys.executable, "scripts/benchmark_forecast.py", *map(str, words)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    with output.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    runs = [("extrapolation", "1"), ("sprog", "1"), ("network", "1"), ("network", "3")]
+    assert [(row["method"], row["forecasts"]) for row in rows] == runs
+    reference = float(rows[0]["a_minute"])
+    for row in rows:
+        assert float(row["ratio"]) == pytest.approx(float(row["a_minute"]) / reference)
+        assert 0 < float(row["outside"]) < 1
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

@@ -1,5 +1,12 @@
 """A watched folder: whole frames only, in any order, and the latest forecast always whole."""
 
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +17,7 @@ from nowcast import baselines
 from nowcast.data.archive import write_archive
 from nowcast.data.forecast_file import ForecastFile
 from nowcast.watching import Watch
-from tests.programs import run
+from tests.programs import ROOT, run
 
 
 class Service:
@@ -94,6 +101,52 @@ def test_a_frame_on_another_grid_is_left_out(service: Service) -> None:
     write_archive(service.rain.isel(time=[3], x=slice(4, None)), service.folder / "radar_03.nc")
     assert service.look() == []
     assert "on another grid" in service.said[-1]
+
+
+def test_a_running_program_forecasts_what_lands(rain: xr.Dataset, tmp_path: Path) -> None:
+    """Frames come whole, in pieces, and late; each forecast is a line with how long it took."""
+    folder, output = tmp_path / "in", tmp_path / "latest.nc"
+    folder.mkdir()
+    words = ["--baseline", "lagrangian_persistence", "--step_minutes", 5, "--minutes", 10, "--devices", 0]
+    command = [sys.executable, "-m", "nowcast.forecast", *map(str, words), "--watch", folder, "--output", output]
+    times = [str(time.astype("datetime64[s]")) for time in rain.time.values]
+    for frame in range(6):
+        write_archive(rain.isel(time=[frame]), tmp_path / f"radar_{frame}.nc")
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        give_up = threading.Timer(100, process.kill)
+        give_up.start()
+        try:
+            for frame in (0, 1, 2):
+                shutil.copy(tmp_path / f"radar_{frame}.nc", folder)
+            assert said(process.stdout.readline(), times[2], output)
+            assert ForecastFile.open(output).init_times.astype("datetime64[s]").astype(str).tolist() == [times[2]]
+            content = (tmp_path / "radar_3.nc").read_bytes()
+            with open(folder / "radar_3.nc", "wb", buffering=0) as file:
+                for piece in range(0, len(content), len(content) // 8 + 1):
+                    file.write(content[piece : piece + len(content) // 8 + 1])
+                    time.sleep(0.3)
+            assert said(process.stdout.readline(), times[3], output)
+            shutil.copy(tmp_path / "radar_5.nc", folder)
+            assert f"{times[5]}: no forecast, for want of frames of {times[4]}" in process.stdout.readline()
+            shutil.copy(tmp_path / "radar_4.nc", folder)
+            assert said(process.stdout.readline(), times[5], output)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            give_up.cancel()
+            process.kill()
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    file = ForecastFile.open(output)
+    assert file.init_times.astype("datetime64[s]").astype(str).tolist() == [times[5]]
+    truth = rain.rain_rate[6].values[12:-8, 12:-8]
+    assert np.corrcoef(file.read(0)[0][12:-8, 12:-8].ravel(), truth.ravel())[0, 1] > 0.95
+
+
+def said(line: str, init_time: str, output: Path) -> bool:
+    """Whether a line tells of a forecast and of the seconds it came after the last file."""
+    found = re.fullmatch(rf"{init_time}: {re.escape(str(output))}, ([\d.]+) s after the last file was written\n", line)
+    return found is not None and float(found[1]) > 0
 
 
 def test_the_program_says_what_it_needs(tmp_path: Path) -> None:

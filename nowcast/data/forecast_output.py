@@ -27,7 +27,7 @@ RECIPE = "recipe.json"
 
 
 class ForecastOutput(ABC):
-    """Takes forecasts by number, in any order, from one process.
+    """Takes forecasts by number, in any order; one process opens it, and may have others write.
 
     Args:
         path: of the output.
@@ -41,14 +41,24 @@ class ForecastOutput(ABC):
     ) -> None:
         self.path, self.layout, self.init_times = Path(path), layout, init_times
         self.work = unfinished_folder(self.path)
-        self.recipe: dict[str, Any] = json.loads(json.dumps({
-            **(recipe or {}),
+        self._options = dict(recipe or {})
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What another run must have in common with this one to go on with it."""
+        layout = self.layout
+        return json.loads(json.dumps({
+            **self._options,
             "attributes": dict(layout.attrs),
             "fields": {field.name: list(layout.shape(field)) for field in layout.fields},
             "axes": {str(f.axis.name): f.axis.values.tolist() for f in layout.fields if f.axis is not None},
             "lead times": list(layout.lead_times_s),
-            "initial times": [str(time) for time in init_times],
+            "initial times": [str(time) for time in self.init_times],
         }, default=str))  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of other processes it is the same wherever they work."""
+        return {**self.__dict__, "path": self.path.absolute(), "work": self.work.absolute()}
 
     @abstractmethod
     def has(self, number: int) -> bool:
@@ -131,8 +141,8 @@ class ForecastOutput(ABC):
         """What must be done before the first forecast; nothing, if not said otherwise."""
 
     def _check_recipe(self) -> None:
-        begun = json.loads((self.work / RECIPE).read_text())
-        other = [key for key in self.recipe if begun.get(key) != self.recipe[key]]
+        begun, recipe = json.loads((self.work / RECIPE).read_text()), self.recipe
+        other = [key for key in recipe if begun.get(key) != recipe[key]]
         if other:
             raise InputError(
                 f"{self.path} was begun with other {', '.join(other)} than this run's; "
@@ -172,43 +182,55 @@ class SingleFile(ForecastOutput):
         return self.work / f"{number:06d}.zz"
 
 
-class FileEach(ForecastOutput):
-    """A folder of one NetCDF4 file an initial time, each there as soon as it is made; other files stay."""
+class Folder(ForecastOutput):
+    """A folder of files, each there as soon as it is made; other files stay."""
 
     def has(self, number: int) -> bool:
         """Whether a forecast is there already."""
-        return self._place(number).exists()
-
-    def write(self, number: int, fields: Mapping[str, np.ndarray]) -> None:
-        """Put away a forecast."""
-        hidden = self.work / f"{number}.nc"
-        with told_as_os_error(self.path), ForecastWriter(hidden, self.layout) as writer:
-            writer.append_packed(self.init_times[number], self.layout.pack(fields))
-        self.path.mkdir(parents=True, exist_ok=True)
-        os.replace(hidden, self._place(number))
+        return all(place.exists() for place in self._places(number))
 
     def is_complete(self) -> bool:
         """Whether all files are there."""
         return not (self.work / RECIPE).exists() and all(map(self.has, range(len(self.init_times))))
 
     def present(self) -> bool:
-        """Whether any of the files is there."""
+        """Whether any of the forecasts is there."""
         return any(map(self.has, range(len(self.init_times))))
+
+    @abstractmethod
+    def _places(self, number: int) -> list[Path]:
+        """The files of a forecast."""
+
+    def _stamp(self, number: int) -> str:
+        """The initial time of a forecast, for names."""
+        return str(self.init_times[number].astype("datetime64[s]")).replace("-", "").replace(":", "") + "Z"
 
     def _look(self, existing: Existing) -> None:
         if existing != "resume":  # which keeps the files of a finished run, and adds those that are missing
             super()._look(existing)
 
     def _prepare(self, overwrite: bool) -> None:
-        for place in map(self._place, range(len(self.init_times))) if overwrite else ():
-            place.unlink(missing_ok=True)
+        for number in range(len(self.init_times)) if overwrite else ():
+            for place in self._places(number):
+                place.unlink(missing_ok=True)
 
     def _show(self) -> None:
         """They are there."""
 
-    def _place(self, number: int) -> Path:
-        stamp = str(self.init_times[number].astype("datetime64[s]")).replace("-", "").replace(":", "")
-        return self.path / f"{stamp}Z.nc"
+
+class FileEach(Folder):
+    """One NetCDF4 file an initial time."""
+
+    def write(self, number: int, fields: Mapping[str, np.ndarray]) -> None:
+        """Put away a forecast."""
+        hidden, (place,) = self.work / f"{number}.nc", self._places(number)
+        with told_as_os_error(self.path), ForecastWriter(hidden, self.layout) as writer:
+            writer.append_packed(self.init_times[number], self.layout.pack(fields))
+        self.path.mkdir(parents=True, exist_ok=True)
+        os.replace(hidden, place)
+
+    def _places(self, number: int) -> list[Path]:
+        return [self.path / f"{self._stamp(number)}.nc"]
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import dask
@@ -11,6 +12,7 @@ from nowcast.contracts import InputError
 
 QUEUED = 2  # pieces of work a process that are under way or wait to be taken; bounds memory
 PATIENCE_S = 20
+SETTINGS = {"logging.distributed": "critical", "distributed.scheduler.allowed-failures": 0}
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -34,6 +36,7 @@ def spread(
     Raises:
         InputError: when the scheduler cannot be reached.
     """
+    work = partial(_alone, function)
     with _client(jobs, scheduler) as client:
         from distributed import KilledWorker
 
@@ -45,26 +48,39 @@ def spread(
                 for _, other in waiting:  # one of them may be the culprit; when they are done, this one goes alone
                     other.exception()
             try:
-                return piece, client.submit(function, piece, pure=False).result()
+                return piece, client.submit(work, piece, pure=False).result()
             except KilledWorker:
                 return piece, lost(piece)
 
         waiting: deque[tuple[T, Any]] = deque()
         ahead = QUEUED * max(sum(client.nthreads().values()), 1)
         for piece in pieces:
-            waiting.append((piece, client.submit(function, piece, pure=False)))
+            waiting.append((piece, client.submit(work, piece, pure=False)))
             if len(waiting) > ahead:
                 yield take()
         while waiting:
             yield take()
 
 
+def _alone(function: Callable[[T], R], piece: T) -> R:
+    """Do a piece of work here: what uses dask itself, as pysteps does, must not wait for the processes it occupies."""
+    with dask.config.set(scheduler="synchronous"):
+        return function(piece)
+
+
+def worker_number() -> int:
+    """The number of the process that does a piece of work, from 0; 0 in all of a cluster that does not number them."""
+    from distributed import get_worker
+
+    name = get_worker().name
+    return name if isinstance(name, int) else 0
+
+
 @contextmanager
 def _client(jobs: int, scheduler: str | None) -> Iterator[Any]:
-    from distributed import Client, LocalCluster  # takes a second, which work in one process need not wait for
+    with dask.config.set(SETTINGS):  # before the import, which sets up the logging
+        from distributed import Client, LocalCluster  # takes a second, which work in one process need not wait for
 
-    settings = {"logging.distributed": "critical", "distributed.scheduler.allowed-failures": 0}
-    with dask.config.set(settings):
         if scheduler is None:
             machine = LocalCluster(jobs, threads_per_worker=1, dashboard_address=":0")
             with machine, Client(machine, set_as_default=False) as client:

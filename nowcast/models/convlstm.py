@@ -99,7 +99,7 @@ class ConvLSTM(nn.Module):
     def _encode(self, past: torch.Tensor) -> list[_cells.State]:
         """The state that the past leaves at each level, from the coarsest."""
         padded = pad_to_multiple(rearrange(past, "b t c h w -> (b t) c h w"), self.multiple)
-        frames = rearrange(padded, "(b t) c h w -> b t c h w", b=len(past))
+        frames = rearrange(padded, "(b t) c h w -> b t c h w", t=past.shape[1])
         states: list[_cells.State] = []
         for shrink, cell in zip(self.shrink, cast(Iterable[_cells.Cell], self.encoder), strict=True):
             frames = each_frame(shrink, frames)

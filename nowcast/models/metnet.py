@@ -120,7 +120,7 @@ class MetNet(nn.Module):
     def _to_depth(self, past: torch.Tensor) -> torch.Tensor:
         """(B, T, C, H, W) → (B, T, 4·C, H / 2, W / 2) of the padded map."""
         padded = pad_to_multiple(rearrange(past, "b t c h w -> (b t) c h w"), self.multiple)
-        return rearrange(F.pixel_unshuffle(padded, 2), "(b t) c h w -> b t c h w", b=len(past))
+        return rearrange(F.pixel_unshuffle(padded, 2), "(b t) c h w -> b t c h w", t=past.shape[1])
 
     def _read(self, frames: torch.Tensor) -> torch.Tensor:
         """What the past leaves in the cell: (N, T, C', H / 2, W / 2) → (N, hidden, h, w)."""

@@ -177,7 +177,7 @@ class PredRNN(nn.Module):
         """(B, T, C, H, W) → (B, T, C·patch², H/patch, W/patch), extended to whole patches."""
         padded = pad_to_multiple(rearrange(frames, "b t c h w -> (b t) c h w"), self.patch)
         cut = F.pixel_unshuffle(padded, self.patch)
-        return rearrange(cut, "(b t) c h w -> b t c h w", b=len(frames))
+        return rearrange(cut, "(b t) c h w -> b t c h w", t=frames.shape[1])
 
     def _joined(self, patches: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """The inverse of `_cut`, with the size of `like`."""

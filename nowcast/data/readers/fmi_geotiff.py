@@ -16,6 +16,7 @@ from nowcast.contracts import InputError
 from nowcast.data.readers import _fmi
 from nowcast.data.readers._files import package
 from nowcast.data.readers._reader import Frame, Reader, centres, make_grid, utc
+from nowcast.data.readers.geotiff import Geotiff
 
 __all__ = ["FmiGeotiff"]
 
@@ -32,8 +33,8 @@ class FmiGeotiff(Reader):
 
     @staticmethod
     def recognises(path: Path, head: bytes) -> bool:
-        """A TIFF."""
-        return head[:4] in (b"II*\0", b"MM\0*")
+        """A TIFF, unless it holds floating-point numbers."""
+        return head[:4] in (b"II*\0", b"MM\0*") and not Geotiff.recognises(path, head)
 
     def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
         """The one frame of a file."""

@@ -13,7 +13,7 @@ from nowcast.models._cells._cell import Cell, State
 def each_frame(layer: nn.Module, frames: torch.Tensor) -> torch.Tensor:
     """A layer of maps applied to all frames in one call: (B, T, C, H, W) → (B, T, C', H', W')."""
     made = layer(rearrange(frames, "b t c h w -> (b t) c h w"))
-    return rearrange(made, "(b t) c h w -> b t c h w", b=len(frames))
+    return rearrange(made, "(b t) c h w -> b t c h w", t=frames.shape[1])
 
 
 def unroll(
