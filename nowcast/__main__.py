@@ -4,7 +4,7 @@ import importlib.util
 import runpy
 import sys
 
-PROGRAMS = ("train", "forecast", "verify", "benchmark", "ingest", "synthesize")
+PROGRAMS = ("train", "forecast", "verify", "benchmark", "ingest", "synthesize", "dashboard")
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Train a forecasting network from configs: `python -m nowcast.train --config configs/quickstart.yaml`.
 
 Fits, tests the best checkpoint beside persistence, and leaves a run folder: config.yaml (all that was resolved),
-best.ckpt, last.ckpt, metrics.csv (training curves), skill.csv and skill.png (test scores by lead time), case.png.
-A run that was interrupted continues exactly with `--resume FOLDER`.
+model_card.md, best.ckpt, last.ckpt, metrics.csv (training curves), run.json (how far it is), samples (forecasts after
+each epoch), skill.csv and skill.png (test scores by lead time), case.png. A run that was interrupted continues exactly
+with `--resume FOLDER`; `python -m nowcast.dashboard FOLDER` makes a page of one or many runs.
 """
 
 import argparse
@@ -18,18 +19,25 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
-import wandb
 from jsonargparse import set_parsing_settings
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.tuner import Tuner
 from rich.console import Console
 
 from nowcast.baselines.persistence import Persistence
+from nowcast.benchmarking.cases import commit
+from nowcast.callbacks.bar import Bar
+from nowcast.callbacks.best import Best
 from nowcast.callbacks.curves import Curves
+from nowcast.callbacks.data_wait import DataWait
+from nowcast.callbacks.epoch_line import EpochLine
+from nowcast.callbacks.loggers import settle_loggers
 from nowcast.callbacks.resumable import Resumable
+from nowcast.callbacks.run_file import RunFile
+from nowcast.callbacks.samples import Samples, as_case, rainiest
+from nowcast.callbacks.tracking import Tracking
 from nowcast.checkpoints import WholeFiles, to_continue_from
 from nowcast.contracts import InputError
 from nowcast.data.datamodule import RadarData
@@ -85,6 +93,12 @@ class TrainCLI(LightningCLI):
             default=None,
             help="packages, with commas, that configs may take code from",
         )
+        parser.add_argument(
+            "--samples_every",
+            type=int,
+            default=1,
+            help="epochs from one picture of sample forecasts to the next; 0 makes none",
+        )
         parser.add_argument("--test", type=bool, default=True, help="whether the best checkpoint is tested at the end")
         for name in ("past_frames", "steps"):
             parser.link_arguments(f"data.window.{name}", f"model.network.init_args.{name}")
@@ -99,90 +113,29 @@ class TrainCLI(LightningCLI):
         self.config.trainer.default_root_dir = str(self.run_folder)
         if self.config.trainer.accelerator == "cpu":
             self.config.trainer.sync_batchnorm = False  # PyTorch has it on devices only
-        loggers = self.config.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
-            if hasattr(logger, "init_args") and getattr(logger.init_args, "save_dir", None) in (None, "."):
-                logger.init_args.save_dir = str(self.run_folder)
-            if "WandbLogger" in str(getattr(logger, "class_path", "")):
-                offline = getattr(logger.init_args, "offline", False)
-                if self.checkpoint:
-                    logger.init_args.id = torch.load(self.checkpoint, weights_only=True, mmap=True).get("wandb")
-                    logger.init_args.resume = "allow"
-                # Before the logger has a chance to speak.
-                wandb.setup(wandb.Settings(silent=True, mode="offline" if offline else "online"))
+        settle_loggers(self.config.trainer, self.run_folder, self.checkpoint)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer of the config, with checkpoints, a line an epoch and CSV curves in the run folder."""
-        best = Best(self.run_folder, filename="best", monitor="val_loss", enable_version_counter=False)
+        folder, every = self.run_folder, self.config.samples_every
         chosen = self.config_init.trainer.callbacks or []
-        callbacks = [Resumable(self.run_folder, self.config.checkpoint_every), *chosen, DataWait(), EpochLine(), best]
+        callbacks = [
+            Resumable(folder, self.config.checkpoint_every),
+            Samples(folder, every),
+            *chosen,
+            DataWait(),
+            EpochLine(),
+            Tracking(folder, commit(), every),
+            RunFile(folder, self.config.test),
+            Best(folder),
+        ]
+        if self.config_init.trainer.enable_progress_bar and not any(isinstance(one, ProgressBar) for one in chosen):
+            callbacks.append(Bar())
         plugins = [*(self.config_init.trainer.plugins or []), WholeFiles()]
         trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         trainer.loggers = [Curves(self.run_folder), *trainer.loggers]
         self.model.config = self.config_dump["model"]
         return trainer
-
-
-class Best(ModelCheckpoint):
-    """Keeps best.ckpt, also when the run folder lies elsewhere than when the run began."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        here = str(self.dirpath)
-
-        def moved(path: str) -> str:
-            return path.replace(state["dirpath"], here, 1)
-
-        paths = {name: moved(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
-        scores = {moved(path): score for path, score in state["best_k_models"].items()}
-        super().load_state_dict({**state, **paths, "best_k_models": scores, "dirpath": here})
-
-
-class DataWait(pl.Callback):
-    """Logs the share of training time spent waiting for data, and windows per second."""
-
-    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, task)  # a resumed epoch has no start
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        self.began = self.ready = time.perf_counter()
-        self.waited, self.windows, self.values = 0.0, 0, dict[str, float]()
-
-    def on_train_batch_start(self, trainer: pl.Trainer, task: pl.LightningModule, batch: Any, index: int) -> None:
-        self.waited += time.perf_counter() - self.ready
-        self.windows += len(batch["past"])
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        self.ready = time.perf_counter()
-        elapsed = self.ready - self.began
-        # The last value of an epoch is the epoch's; validation, which follows, is not in it.
-        self.values = {"data_wait": self.waited / elapsed, "windows_per_second": self.windows / elapsed}
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.values.items()})
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(self.values, step=trainer.global_step - 1)
-
-
-class EpochLine(pl.Callback):
-    """Prints a line an epoch."""
-
-    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        self.began = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        now = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        epochs = trainer.max_epochs or -1
-        print(
-            f"epoch {trainer.current_epoch + 1}{f'/{epochs}' if epochs > 0 else ''}: "
-            f"loss {now.get('train_loss', np.nan):.4f}, validation {now.get('val_loss', np.nan):.4f}, "
-            f"{now['windows_per_second']:.1f} windows/s, {now['data_wait']:.0%} of it waiting for data, "
-            f"{time.perf_counter() - self.began:.0f} s",
-            flush=True,
-        )
 
 
 def fresh(folder: Path) -> Path:
@@ -271,27 +224,10 @@ def test(cli: TrainCLI) -> None:
 
 def rainiest_case(data: RadarData, forecaster: Trained) -> Case:
     """The test window with the most rain at its start, forecast by the network and by persistence."""
-    dataset, cuts = data.test_cuts()
-
-    def rain(cut: Any) -> float:
-        source = dataset.sources[cut.source]
-        now = source.windows[cut.window][data.window.past_frames - 1]
-        return float(source.frames.rain[now].mean())
-
-    cut = max(cuts, key=rain)
-    batch = dataset[cut]
-    past = batch["past"][None]
-    steps = data.window.steps
-    forecasts = {f.name: f.forecast(past, steps)[0, :, 0].numpy() for f in (forecaster, Persistence())}
-    return Case(
-        past=batch["past"][:, 0].numpy(),
-        observed=batch["future"][:, 0].numpy(),
-        forecasts=forecasts,
-        start=np.datetime64(int(batch["start"]), "s"),
-        step_minutes=data.window.step_minutes,
-        pixel_km=data.archives["test"][cut.source].grid.pixel_m / 1000,
-        title=dataset.sources[cut.source].name,
-    )
+    dataset, (cut,) = rainiest(data, "test", 1)
+    past = dataset[cut]["past"][None]
+    forecasts = {f.name: f.forecast(past, data.window.steps) for f in (forecaster, Persistence())}
+    return as_case(data, "test", dataset, cut, forecasts)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -312,7 +248,7 @@ def main(arguments: list[str] | None = None) -> None:
             seed_everything_default=1,
             trainer_defaults={
                 "logger": False,
-                "enable_progress_bar": sys.stderr.isatty(),
+                "enable_progress_bar": sys.stdout.isatty() and sys.stderr.isatty(),
                 "enable_model_summary": False,
                 "use_distributed_sampler": False,  # RadarData gives each process its own windows
                 "sync_batchnorm": True,
@@ -327,7 +263,8 @@ def main(arguments: list[str] | None = None) -> None:
         if cli.config.test:
             test(cli)
         tested = "skill.csv, skill.png, case.png, " if cli.config.test else ""
-        cli.trainer.print(f"results are in {cli.run_folder}: best.ckpt, {tested}metrics.csv, config.yaml")
+        left = f"best.ckpt, {tested}metrics.csv, samples, model_card.md, config.yaml"
+        cli.trainer.print(f"results are in {cli.run_folder}: {left}")
 
 
 if __name__ == "__main__":

@@ -14,19 +14,34 @@ PACKAGE = ROOT / "nowcast"
 FLOORS: list[set[str]] = [
     {"contracts", "catalogue", "scaling"},
     {"attention", "motion", "losses", "likelihoods", "lessons", "data", "baselines", "verification", "checkpoints"},
-    {"models", "tiling"},
+    {"models", "tiling", "lagged", "inert"},
     {"training", "products", "labelled", "pysteps_method"},
     {"trained", "forecasting", "verifying", "callbacks", "memory", "watching"},
-    {"benchmarking"},
-    {"report", "program", "train", "forecast", "verify", "synthesize", "ingest", "benchmark", "__main__", "__init__"},
+    {"benchmarking", "exported"},
+    {"sources"},
+    {
+        "report",
+        "program",
+        "train",
+        "forecast",
+        "verify",
+        "synthesize",
+        "ingest",
+        "benchmark",
+        "export",
+        "dashboard",
+        "__main__",
+        "__init__",
+    },
 ]
 NEIGHBOURS_ALLOWED = {
     ("baselines", "motion"),
     ("likelihoods", "losses"),
     ("scaling", "contracts"),
     ("catalogue", "contracts"),
+    ("callbacks", "report"),  # which imports nothing of what is trained
 }
-PROGRAMS = {"train", "forecast", "verify", "synthesize", "ingest", "benchmark", "__main__"}
+PROGRAMS = {"train", "forecast", "verify", "synthesize", "ingest", "benchmark", "export", "dashboard", "__main__"}
 
 
 def part(path: Path) -> str:

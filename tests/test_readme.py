@@ -66,8 +66,8 @@ def as_written(line: str, place: Path) -> Outcome:
     words = shlex.split(line)[2:]
     for wanted, given in {"ARCHIVE": "archive.nc", "FOLDER": "", "FILES/**": "*.nc"}.items():
         words = [str(place / given) if word == wanted else word for word in words]
-    ours = re.compile(r"[\w/]+(\.nc|\.ckpt|\.zarr)|skill|data/synthetic")
-    outputs = [place / word if ours.fullmatch(word) else word for word in words]
+    ours = re.compile(r"[\w/]+(\.nc|\.ckpt|\.zarr|\.pt2)|skill|data/synthetic|images/|runs")
+    outputs = [f"{place}/{word}" if ours.fullmatch(word) else word for word in words]
     if words[0] in ("nowcast.train", "nowcast.benchmark"):
         outputs.append("--print_config")
     if words[0] == "nowcast.synthesize":

@@ -28,7 +28,7 @@ from tests.programs import ROOT, run
 from tests.test_train import folder as folder  # the small archives and their config
 from tests.test_training import CONFIG, radar, trainer
 
-TIMED = {"windows_per_second", "data_wait"}
+TIMED = {"windows_per_second", "data_wait", "memory_gib"}
 
 
 class Copying(Resumable):

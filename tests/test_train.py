@@ -60,6 +60,7 @@ def test_a_run_leaves_all_that_it_promises(finished: subprocess.CompletedProcess
     names = {path.name for path in (folder / "run").iterdir()}
     assert names == {
         "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "skill.csv", "skill.png", "case.png",
+        "samples", "model_card.md", "run.json",
     }  # fmt: skip
     assert yaml.safe_load((folder / "run" / "config.yaml").read_text())["model"]["learning_rate"] == 0.004
     assert (folder / "run" / "case.png").read_bytes().startswith(b"\x89PNG")
@@ -243,6 +244,8 @@ def test_a_grid_finer_than_trained_is_refused(
         ["data/synthetic.yaml", "model/predrnn.yaml", "trainer/cpu.yaml"],
         ["data/synthetic.yaml", "model/ccnet.yaml", "trainer/cpu.yaml"],
         ["quickstart.yaml", "trainer/average.yaml"],
+        ["quickstart.yaml", "trainer/tensorboard.yaml"],
+        ["quickstart.yaml", "trainer/wandb.yaml"],
         ["data/radar_events.yaml", "model/lagrangian.yaml", "trainer/cpu_bf16.yaml"],
     ],
     ids=lambda files: "+".join(files),
@@ -257,6 +260,7 @@ def test_every_committed_config_is_tried_and_begins_with_what_it_is() -> None:
     (composed,) = (mark for mark in test_committed_configs_compose_and_say_what_they_hold.pytestmark)
     tried = {file for files in composed.args[1] for file in files}
     benchmarks = {f"benchmark/{path.name}" for path in (CONFIGS / "benchmark").iterdir()}  # tests/benchmarking
-    assert tried | benchmarks == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
+    others = {"sweep.yaml"}  # tests/test_tracking.py
+    assert tried | benchmarks | others == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     for path in CONFIGS.rglob("*.yaml"):
         assert path.read_text().startswith("# "), path

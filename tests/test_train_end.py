@@ -96,7 +96,7 @@ def test_a_run_by_time_and_without_test_leaves_a_best_checkpoint_and_no_skill(fo
     )  # fmt: skip
     assert got.returncode == 0, got.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv",
+        "best.ckpt", "last.ckpt", "config.yaml", "metrics.csv", "samples", "model_card.md", "run.json",
     }  # fmt: skip
     with open(tmp_path / "run" / "metrics.csv") as file:
         assert any(row["val_loss"] for row in csv.DictReader(file))

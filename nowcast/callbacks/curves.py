@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 
@@ -19,6 +20,9 @@ class Curves(CSVLogger):
         # Read now, since the writer removes a file that is there.
         text = path.read_text() if path.exists() else ""
         self._earlier = list(csv.DictReader(text.splitlines()))
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Nothing: config.yaml and model_card.md of the run folder have them."""
 
     def keep(self, step: int) -> None:
         """Continue a file with what it says of the steps before this one; what comes later is done again."""

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from PIL import Image, ImageColor
 
 from nowcast.report.maps import COLOURS, DRY, HEAVIEST, NODATA, RATES
+from nowcast.report.pixels import indexed
 
-PALETTE = (DRY, *COLOURS, HEAVIEST, NODATA)
 MOST_PIXELS = 400  # a side; larger frames are averaged over blocks of pixels
 MOST_FORECASTS = 14  # a case, to keep the page small
 
@@ -60,11 +59,8 @@ def pictures(rates: np.ndarray) -> list[str]:
 
 def picture(rate: np.ndarray) -> str:
     """A field (y, x) in mm/h, NaN where nothing is known, in the colours of `nowcast.report.maps`."""
-    place = np.where(np.isnan(rate), len(PALETTE) - 1, np.digitize(rate, RATES)).astype(np.uint8)
-    image = Image.fromarray(place).convert("P")
-    image.putpalette([part for colour in PALETTE for part in ImageColor.getrgb(colour)])
     file = io.BytesIO()
-    image.save(file, format="png", optimize=True, bits=4)
+    indexed(rate).save(file, format="png", optimize=True, bits=4)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

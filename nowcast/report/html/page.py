@@ -3,12 +3,9 @@
 import json
 import os
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -17,8 +14,13 @@ from nowcast.report.html.figures import default_names, figures, ranked
 from nowcast.report.html.folder import Benchmark
 from nowcast.report.html.frames import case, legend
 from nowcast.report.html.leaderboard import leaderboard
+from nowcast.report.pages import SHARED, environment, own, write_whole
 
-SCRIPTS = ("base.js", "table.js", "axes.js", "skill.js", "diagrams.js", "cases.js", "start.js")
+HERE = "nowcast.report.html"
+SCRIPTS = (
+    *((SHARED, name) for name in ("common.js", "table.js", "plots.js")),
+    *((HERE, name) for name in ("base.js", "axes.js", "skill.js", "diagrams.js", "cases.js", "start.js")),
+)
 MOST_LETTERS = 90  # of a part of the protocol that stands in the open
 MOST_LISTED = 6  # values of a list in the protocol that stand in the open
 
@@ -38,12 +40,7 @@ def write_report(folder: str | os.PathLike) -> Path:
     benchmark = Benchmark.read(folder)
     page = Path(folder) / "report" / "index.html"
     page.parent.mkdir(exist_ok=True)
-    part = page.with_name(f".{page.name}.{os.getpid()}.part")
-    try:
-        part.write_text(render(benchmark), "utf-8")
-        os.replace(part, page)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(render(benchmark), page)
     return page
 
 
@@ -51,33 +48,23 @@ def render(benchmark: Benchmark) -> str:
     """The page as text. Names, configs and errors are written by people, so all are escaped."""
     entries = ranked(benchmark)
     wanted = default_names(entries)
-    environment = Environment(
-        loader=PackageLoader("nowcast.report.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return (
+        environment(HERE)
+        .get_template("page.html.jinja")
+        .render(
+            title=benchmark.folder.resolve().name,
+            benchmark=benchmark,
+            table=leaderboard(benchmark),
+            caveats=caveats(benchmark),
+            protocol={key: shortened(value) for key, value in benchmark.protocol.items()},
+            figures=figures(benchmark),
+            cases=[case(path, wanted) for path in benchmark.showcase],
+            colours=legend(),
+            style=own(SHARED, "common.css") + own(HERE, "style.css"),
+            scripts=Markup("\n").join(own(*script) for script in SCRIPTS),
+            plotly=Markup(get_plotlyjs()),
+        )
     )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment.get_template("page.html.jinja").render(
-        title=benchmark.folder.resolve().name,
-        benchmark=benchmark,
-        table=leaderboard(benchmark),
-        caveats=caveats(benchmark),
-        protocol={key: shortened(value) for key, value in benchmark.protocol.items()},
-        figures=figures(benchmark),
-        cases=[case(path, wanted) for path in benchmark.showcase],
-        colours=legend(),
-        style=own("style.css"),
-        scripts=Markup("\n").join(map(own, SCRIPTS)),
-        plotly=Markup(get_plotlyjs()),
-    )
-
-
-@lru_cache
-def own(name: str) -> Markup:
-    """A style or script of ours, which must not be escaped."""
-    return Markup(files("nowcast.report.html").joinpath("templates", name).read_text("utf-8"))
 
 
 def shortened(value: Any) -> tuple[str, str | None]:

@@ -1,13 +1,4 @@
-// What all figures have in common.
-
-const narrow = () => innerWidth < 640;
-const text = (words) => words.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;"); // Plotly reads some HTML
-const number = (value) => (value === null || value === undefined ? "–" : String(+value.toPrecision(4)));
-// Long names often differ at the end only, so they are cut in the middle, or at the front for little room.
-function short(name, most = 34) {
-  const head = most < 24 ? 0 : Math.floor(most / 3);
-  return text(name.length > most ? `${name.slice(0, head)}…${name.slice(name.length - most + head + 1)}` : name);
-}
+// What the figures of this page have in common.
 
 const shown = () => [...chosen.shown].sort((one, other) => one - other);
 const setNow = () => figures.sets[chosen.set];
@@ -28,14 +19,6 @@ function ofRain(set, score) {
   return score && !score.thresholds ? "" : `, rain of at least ${number(set.thresholds[thresholdOf(set)])} ${set.unit}`;
 }
 
-function axis(title, more = {}) {
-  return {
-    title: { text: text(title), font: { size: 12 } },
-    gridcolor: styled("grid"), zerolinecolor: styled("line"), linecolor: styled("line"), ticks: "outside",
-    tickcolor: styled("line"), automargin: true, ...more,
-  };
-}
-
 // An axis over values, with ticks at round numbers: logarithmic, unless they hardly differ.
 function logAxis(title, values, more = {}) {
   const found = values.filter((value) => value > 0), [low, high] = [Math.min(...found), Math.max(...found)];
@@ -46,38 +29,12 @@ function logAxis(title, values, more = {}) {
   return axis(title, { type: "log", tickvals, ticktext: tickvals.map(rounded), ...more });
 }
 
-function rounded(value) {
-  if (value >= 1e6) return `${value / 1e6} M`;
-  return value >= 1e3 ? `${value / 1e3} k` : String(value);
-}
-
-function layout(more) {
-  return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, hovermode: "closest",
-    font: { color: styled("ink"), size: 12, family: getComputedStyle(document.body).fontFamily },
-    margin: { l: narrow() ? 44 : 60, r: narrow() ? 8 : 20, t: 10, b: 44 },
-    hoverlabel: { bgcolor: styled("card"), bordercolor: styled("line"), font: { color: styled("ink") }, align: "left" },
-    ...more,
-  };
-}
-
-// A legend beside a wide figure, below one that is not.
-function legend(beside) {
-  return beside && !narrow()
-    ? { x: 1.01, y: 1, font: { size: 11 } }
-    : { orientation: "h", x: 0, xanchor: "left", y: -0.17, yanchor: "top", font: { size: 10 }, itemwidth: 30 };
-}
-
 // Room for a legend below, in pixels.
 function below(beside) {
   if (beside && !narrow()) return 0;
   const longest = Math.max(8, ...shown().map((entry) => Math.min(figures.entries[entry].name.length, 34)));
   const width = narrow() ? innerWidth - 70 : 480;
   return Math.ceil((shown().length + 1) / Math.max(Math.floor(width / (50 + 6 * longest)), 1)) * 17;
-}
-
-function plot(id, traces, more) {
-  Plotly.react(id, traces, layout(more), { responsive: true, displaylogo: false, displayModeBar: false });
 }
 
 // How a line of an entry looks.

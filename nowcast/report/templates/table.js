@@ -1,4 +1,4 @@
-// The leaderboard: sorted by a click on a head, filtered by words and kind. Failed entries stay at the end.
+// A table: sorted by a click on a head, filtered by words and kind. Failed rows stay at the end.
 
 const DISTANCE = {
   high: (value) => -value,

@@ -1,0 +1,1 @@
+"""Run folders of trainings: pictures of sample forecasts, and one HTML page that compares the runs."""
