@@ -9,6 +9,7 @@ import torch
 # Marshall and Palmer (1948), Z = a R^b; the defaults of every conversion in nowcast.
 ZR_A, ZR_B = 200.0, 1.6
 DBZ_PER_UNIT = 30.0
+HIGHEST_RATE = 655.34  # mm/h, the most that files hold; nothing bounds what a network makes of the last per cent
 NAME = "dbz/30 from 0 dBZ, Z = 200 R^1.6"  # written into checkpoints; a network speaks one scaling
 
 
@@ -30,6 +31,7 @@ def scale(rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def unscale(scaled: torch.Tensor) -> torch.Tensor:
-    """The inverse of `scale` on known pixels: mm/h, exactly 0 where scaled is 0 or less."""
+    """The inverse of `scale` on known pixels: mm/h, exactly 0 where scaled is 0 or less, HIGHEST_RATE at most."""
     scaled = scaled.float()
-    return torch.where(scaled > 0, dbz_to_rate(scaled * DBZ_PER_UNIT), torch.zeros_like(scaled))
+    rate = dbz_to_rate(scaled * DBZ_PER_UNIT).clamp_max(HIGHEST_RATE)
+    return torch.where(scaled > 0, rate, torch.zeros_like(scaled))

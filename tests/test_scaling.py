@@ -1,9 +1,11 @@
 """Scaling: exact at dry, invertible above its floor, the only place that hides NaN."""
 
+import numpy as np
 import pytest
 import torch
 
-from nowcast.scaling import dbz_to_rate, rate_to_dbz, scale, unscale
+from nowcast.data.archive import pack, unpack
+from nowcast.scaling import HIGHEST_RATE, dbz_to_rate, rate_to_dbz, scale, unscale
 
 
 def test_known_points_of_marshall_palmer() -> None:
@@ -34,3 +36,10 @@ def test_unobserved_pixels_look_dry_and_are_said_to_be_unknown() -> None:
 
 def test_negative_output_of_a_network_is_dry() -> None:
     assert unscale(torch.tensor([-0.3, 0.0])).tolist() == [0.0, 0.0]
+
+
+def test_no_output_of_a_network_is_more_rain_than_a_file_holds() -> None:
+    """Ninety dBZ would be some ten thousand mm/h; a file would say something else than the forecast did."""
+    rate = unscale(torch.tensor([3.1, 40.0, float("inf")]))
+    assert (rate == HIGHEST_RATE).all()
+    np.testing.assert_allclose(unpack(pack(np.array([1e4]))), HIGHEST_RATE, rtol=1e-6)

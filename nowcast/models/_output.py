@@ -14,7 +14,7 @@ from torch import nn
 
 from nowcast.contracts import InputError
 from nowcast.likelihoods import EDGES, quantile_levels, rate_edges
-from nowcast.scaling import DBZ_PER_UNIT, ZR_B, scale, unscale
+from nowcast.scaling import DBZ_PER_UNIT, HIGHEST_RATE, ZR_B, scale, unscale
 
 # A rate is proportional to exp(RATE_GROWTH · scaled).
 RATE_GROWTH = DBZ_PER_UNIT / 10 * math.log(10) / ZR_B
@@ -118,6 +118,7 @@ class QuantileOutput(_PiecewiseLinear):
 
     def nodes(self, fields: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         _lengths("quantiles", fields, len(self.levels))
+        fields = fields.clamp_max(_scaled(HIGHEST_RATE))
         last, rest = fields[:, :, -1:], 1 - self.levels[-1]
         halving = torch.zeros_like(last)
         if len(self.levels) > 1:

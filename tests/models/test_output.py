@@ -7,7 +7,7 @@ import torch
 
 from nowcast.contracts import InputError
 from nowcast.models._output import RATE_GROWTH, BinOutput, MemberOutput, Output, QuantileOutput
-from nowcast.scaling import scale, unscale
+from nowcast.scaling import HIGHEST_RATE, scale, unscale
 
 QS = [0.01, 0.1, 0.25, 0.5, 0.77, 0.9, 0.97, 0.999]
 RATES = [0.0, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0, 10.0, 30.0, 80.0, 5000.0]
@@ -133,10 +133,17 @@ def test_the_tail_is_exponential_through_the_last_two_quantiles() -> None:
 
 
 def test_the_tail_ends_at_sixty_dbz_or_at_the_last_quantile() -> None:
-    steep, beyond = pixel(0.0, 1.5), pixel(2.1, 2.5)
+    steep, beyond = pixel(0.0, 1.5), pixel(2.1, 2.2)
     output = QuantileOutput([0.5, 0.9])
     assert output.quantile(steep, 0.9999).item() == pytest.approx(2.0)
-    assert output.quantile(beyond, 0.9999).item() == pytest.approx(2.5)
+    assert output.quantile(beyond, 0.9999).item() == pytest.approx(2.2)
+
+
+def test_a_quantile_without_bounds_is_bounded_in_all_that_is_derived() -> None:
+    output, fields = QuantileOutput([0.5, 0.95]), pixel(0.5, 90.0)
+    derived = [output.mean(fields), *(output.quantile(fields, q) for q in (0.9, 0.99))]
+    assert all(0 < float(unscale(field)) < HIGHEST_RATE + 0.01 for field in derived)
+    assert float(output.exceedance(fields, [HIGHEST_RATE])) == pytest.approx(0.05, abs=0.01)
 
 
 def test_bins_are_even_in_reflectivity_and_dry_is_a_lump() -> None:
