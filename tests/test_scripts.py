@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from tests.programs import ROOT
+from tests.report.benchmark_folder import BASELINE, NETWORK, write_folder
 
 
 def benchmark_models(folder: Path, *arguments: str) -> list[dict[str, str]]:
@@ -65,3 +68,25 @@ def test_a_benchmark_of_forecasts_has_ratios_and_memory(archive_path: Path, tmp_
         assert float(row["ratio"]) == pytest.approx(float(row["a_minute"]) / reference)
         assert 0 < float(row["outside"]) < 1
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_differences_are_those_of_the_benchmark_with_their_intervals(tmp_path: Path) -> None:
+    rain = np.random.default_rng(0).gamma(0.3, 4, (30, 24, 32)).astype(np.float32)
+    folder = write_folder(tmp_path / "benchmark", rain)
+    words = [folder, tmp_path / "gains", "--lead_time", 15, "--threshold", 5]
+    ended = subprocess.run(
+        [sys.executable, "scripts/plot_differences.py", "--folder", *map(str, [words[0], "--out", *words[1:]])],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "gains.png").stat().st_size > 0
+    with (tmp_path / "gains.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["entry"], row["is_reference"]) for row in rows] == [(NETWORK, "False")] * 2
+    assert float(rows[0]["csi"]) >= float(rows[1]["csi"])
+    with xr.open_dataset(folder / "scores.nc") as scores:
+        csi = scores.csi.sel(lead_time=15, threshold=5, bound="score")
+        for row in rows:
+            gain = csi.sel(entry=NETWORK, seed=int(row["seed"])) - csi.sel(entry=BASELINE, seed=1)
+            assert float(row["csi_difference"]) == pytest.approx(float(gain), abs=1e-3)
+            assert float(row["csi_lower"]) <= float(row["csi_difference"]) <= float(row["csi_upper"])
