@@ -21,6 +21,7 @@ from nowcast.data.forecast_images import FORMATS
 from nowcast.data.forecast_layout import Layout
 from nowcast.data.forecast_output import Existing, FileEach, ForecastOutput, SingleFile
 from nowcast.data.forecast_zarr import ZarrStore
+from nowcast.data.remote import below
 from nowcast.data.windows import find_windows
 from nowcast.data.workers import spread, worker_number
 
@@ -275,7 +276,7 @@ class _Task:
     ) -> None:
         if archive.grid.crs is not None:
             archive.grid.crs.load()
-        self.paths = tuple(map(os.path.abspath, archive.paths))
+        self.paths = tuple(below(os.getcwd(), path) for path in archive.paths)
         self.store, self.steps, self.step_minutes, self.wanted = store, steps, step_minutes, wanted
         self.run = uuid.uuid4().hex  # workers of a cluster outlive a run, and what they keep of it must not
 
