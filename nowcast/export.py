@@ -62,8 +62,8 @@ def export(trained: Trained, output: Path, size: tuple[int, int] | None = None) 
         InputError: naming why, when the network cannot be exported or the file forecasts something else.
     """
     network = trained.network.cpu().eval()
-    if output.suffix == ".onnx" and (meaning := output_of(network)) is not None and meaning.drawn:
-        raise InputError(f"{trained.name} draws noise, and ONNX draws other than torch does; export it to .pt2")
+    if (meaning := output_of(network)) is not None and meaning.drawn:
+        raise InputError(f"{trained.name} draws noise, and an export would draw other than the network does")
     with tempfile.TemporaryDirectory(dir=_folder(output)) as folder, _quiet():
         part, problems = Path(folder) / output.name, []
         for wildcards in [(0, 3, 4), (3, 4)] if size is None else [()]:
@@ -101,7 +101,7 @@ def difference(trained: Trained, exported: Exported, shape: list[int]) -> float:
         rain[..., : lengths[-2] // 3, : lengths[-1] // 4] = torch.nan
         rain[rain.clone() < 0] = 0
         with torch.no_grad():
-            fields = [_seeded(trained.network, noise), _seeded(exported.network, noise)]
+            fields = [whole(one.network, noise).float() for one in (trained, exported)]
         rates = [one.forecast(rain, trained.steps) for one in (trained, exported)]
         if not torch.equal(*(rate.isnan() for rate in rates)):
             raise InputError(f"the export of {trained.name} does not leave unobserved pixels as the network does")
@@ -184,11 +184,6 @@ def metadata(trained: Trained, shape: list[int]) -> dict[str, Any]:
         "output": output_as(output_of(trained.network)),
         "shape": shape,
     }
-
-
-def _seeded(network: nn.Module, past: torch.Tensor) -> torch.Tensor:
-    torch.manual_seed(0)
-    return whole(network, past).float()
 
 
 def _free(shape: list[int], height: int, width: int) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from torch import nn
 from nowcast import inert, scaling
 from nowcast.contracts import InputError
 from nowcast.models._blocks import pad_to_multiple
-from nowcast.models._output import BinOutput, MemberOutput, Output, QuantileOutput
+from nowcast.models._output import BinOutput, Output, QuantileOutput
 from nowcast.products import Product
 from nowcast.trained import Trained
 
@@ -85,11 +85,11 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self.call, self.shape, self.multiple, self.output = call, tuple(shape), multiple, output
 
-    def forward(self, past: torch.Tensor, count: int | None = None) -> torch.Tensor:
+    def forward(self, past: torch.Tensor) -> torch.Tensor:
         """(B, T_in, C, H, W) → (B, steps, K, H, W).
 
         Raises:
-            InputError: for fields of another size than it was exported for, or more members than it draws.
+            InputError: for fields of another size than it was exported for.
         """
         if any(wanted not in (-1, given) for wanted, given in zip(self.shape[1:], past.shape[1:], strict=True)):
             height, width = self.shape[3:]
@@ -100,10 +100,7 @@ class ExportedNetwork(nn.Module):
         height, width = past.shape[-2:]
         padded = pad_to_multiple(past.flatten(0, 1), self.multiple).unflatten(0, past.shape[:2])
         parts = [padded] if self.shape[0] == -1 else padded.split(1)
-        made = torch.cat([self.call(part) for part in parts])[..., :height, :width]
-        if count is not None and count > made.shape[2]:
-            raise InputError(f"this network was exported to draw {made.shape[2]} members, not {count}")
-        return made if count is None else made[:, :, :count]
+        return torch.cat([self.call(part) for part in parts])[..., :height, :width]
 
 
 def output_as(output: Output | None) -> dict[str, Any] | None:
@@ -118,9 +115,7 @@ def output_as(output: Output | None) -> dict[str, Any] | None:
         return {"quantiles": list(output.levels)}
     if isinstance(output, BinOutput):
         return {"bins": list(output.edges)}
-    if isinstance(output, MemberOutput):
-        return {"members": []}
-    raise InputError(f"an exported network has quantiles, bins, members or one forecast, not {type(output).__name__}")
+    raise InputError(f"an exported network has quantiles, bins or one forecast, not {type(output).__name__}")
 
 
 def output_from(meaning: dict[str, Any] | None) -> Output | None:
@@ -128,7 +123,7 @@ def output_from(meaning: dict[str, Any] | None) -> Output | None:
     if meaning is None:
         return None
     ((kind, numbers),) = meaning.items()
-    return {"quantiles": QuantileOutput, "bins": BinOutput}[kind](numbers) if numbers else MemberOutput()
+    return {"quantiles": QuantileOutput, "bins": BinOutput}[kind](numbers)
 
 
 def package(name: str) -> ModuleType:

@@ -20,7 +20,8 @@ import torch
 from nowcast.contracts import InputError
 
 _OPERATIONS = re.compile(
-    r"torch\.ops\.aten\.(?!from_file)\w+(\.\w+)?|torch\._?sym_\w+|torch\.ops\.higher_order\.wrap_with_set_grad_enabled"
+    r"torch\.ops\.aten\.(?!from_file)\w+(\.\w+)?|torch\._?sym_\w+"
+    r"|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
     r"|math\.\w+|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|ge|gt|le|lt|eq|ne|and_|or_|getitem)"
 )
 _ARITHMETIC = re.compile(r"[\w\s+\-*/%(),<>=!&|~]*")  # no dots and no quotes, so nothing is looked up or imported

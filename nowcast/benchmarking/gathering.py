@@ -174,17 +174,17 @@ def _with_bounds(blocks: Blocks) -> xr.Dataset:
 
 
 def _stacked(tables: Mapping[tuple[str, int], xr.Dataset | None]) -> xr.Dataset | None:
-    """Tables by (entry, seed) as one; seeds are numbered from 1 in their order."""
-    by_entry: dict[str, list[xr.Dataset]] = {}
-    for (name, _), table in tables.items():
+    """Tables by (entry, seed) as one; the seed of what is not trained is 0."""
+    by_entry: dict[str, dict[int, xr.Dataset]] = {}
+    for (name, seed), table in tables.items():
         if table is not None:
-            by_entry.setdefault(name, []).append(table)
+            by_entry.setdefault(name, {})[seed] = table
     if not by_entry:
         return None
     stacks = []
     for seeds in by_entry.values():
-        numbers = xr.DataArray(range(1, len(seeds) + 1), dims="seed", name="seed")
-        stacks.append(xr.concat(seeds, dim=numbers, join="exact", combine_attrs="drop_conflicts"))
+        numbers = xr.DataArray(list(seeds), dims="seed", name="seed")
+        stacks.append(xr.concat(list(seeds.values()), dim=numbers, join="exact", combine_attrs="drop_conflicts"))
     names = xr.DataArray(list(by_entry), dims="entry", name="entry")
     return xr.concat(stacks, dim=names, data_vars="all", join="outer", combine_attrs="drop_conflicts")
 

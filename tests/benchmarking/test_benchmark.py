@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "reference": "persistence",
         "entries": [
             {"baseline": ["persistence", "lagrangian_persistence"]},
-            {"config": str(folder / "small.yaml")},
+            {"config": str(folder / "small.yaml"), "seeds": [4, 1]},
             {"config": str(folder / "spread.yaml"), "products": ["median", "matched"]},
             {"config": str(folder / "broken.yaml")},
         ],
@@ -90,7 +90,7 @@ def cases(folder: Path) -> Cases:
 def test_an_entry_that_fails_is_in_the_table_with_its_error_and_stops_no_other(results: Path, outcome: Outcome) -> None:
     assert outcome.returncode == 0, outcome.stderr
     board = pd.read_csv(results / "leaderboard.csv").set_index("entry")
-    assert board.status.to_dict() == {
+    assert board.status.groupby(level=0).first().to_dict() == {
         "lagrangian_persistence": "done",
         "persistence": "done",
         "small": "done",
@@ -100,9 +100,9 @@ def test_an_entry_that_fails_is_in_the_table_with_its_error_and_stops_no_other(r
     }
     assert "width" in board.error["broken"]
     assert "Traceback" not in board.error["broken"]
-    assert board.train_steps["small"] == 3
-    assert board.parameters["small"] > 0
-    assert board.windows_per_second["small"] > 0
+    assert (board.train_steps["small"] == 3).all()
+    assert (board.parameters["small"] > 0).all()
+    assert (board.windows_per_second["small"] > 0).all()
     assert (results / "report" / "index.html").exists()
 
 
@@ -133,9 +133,22 @@ def test_a_distribution_has_scores_of_its_own_and_its_products_share_one_trainin
     assert board.crps_30["spread (median)"] < board.crps_30["persistence"] == board.mae_30["persistence"]
     assert board["csi_0.1_30"]["spread (median)"] != board["csi_0.1_30"]["spread (matched)"]
     with xr.open_dataset(results / "scores.nc") as scores:
-        chance = scores.sel(bound="score").isel(seed=0)
+        chance = scores.sel(bound="score")
         assert bool(chance.brier.sel(entry="persistence").isnull().all())
-        assert float(chance.brier.sel(entry="spread (median)", lead_time=5, threshold=1)) < 0.25
+        assert float(chance.brier.sel(entry="spread (median)", seed=1, lead_time=5, threshold=1)) < 0.25
+
+
+def test_scores_of_a_seed_are_found_under_its_number(results: Path) -> None:
+    board = pd.read_csv(results / "leaderboard.csv").set_index(["entry", "seed"])
+    tables = [xr.open_dataset(results / name) for name in ("scores.nc", "differences.nc")]
+    with tables[0] as scores, tables[1] as differences:
+        own, gain = (table.mae.sel(entry="small", bound="score", lead_time=60) for table in tables)
+        for seed in (1, 4):
+            assert float(own.sel(seed=seed)) == pytest.approx(board.mae_60["small", seed], rel=1e-3)
+            baseline = float(scores.mae.sel(entry="persistence", seed=0, bound="score", lead_time=60))
+            assert float(gain.sel(seed=seed)) == pytest.approx(float(own.sel(seed=seed)) - baseline, rel=1e-5)
+        assert own.sel(seed=1) != own.sel(seed=4)
+        assert differences.seed.values.tolist() == [0, 1, 4]
 
 
 def test_every_score_carries_the_protocol(results: Path) -> None:
@@ -157,10 +170,10 @@ def test_a_second_run_repeats_nothing_but_what_failed_or_is_gone(folder: Path, r
     before = dict(np.load(gone))
     gone.unlink()
     outcome = run("nowcast.benchmark", "--config", folder / "benchmark.yaml")
-    assert outcome.stdout.count("finished before") == 4
+    assert outcome.stdout.count("finished before") == 5
     assert "small, seed 1: done" in outcome.stdout
     kept = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
-    assert {path.parts[-3] for path in stamps} - {path.parts[-3] for path in kept} == {"small"}
+    assert {path.parts[-3:-1] for path in stamps.keys() - kept} == {("small", "seed-1")}
     assert checkpoint.stat().st_mtime_ns == trained
     after = dict(np.load(gone))
     assert before.keys() == after.keys()

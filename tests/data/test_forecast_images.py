@@ -167,7 +167,7 @@ def test_outputs_that_do_not_fit_are_refused(archive_path: Path, rain: xr.Datase
         written(archive_path, f"{tmp_path}/f.nc", "odim")
     with pytest.raises(InputError, match="geotiff or odim, not 'grib'"):
         written(archive_path, f"{tmp_path}/f/", "grib")
-    bare = rain.drop_vars("crs")
+    bare = rain.drop_vars("crs").copy(deep=True)
     del bare.rain_rate.attrs["grid_mapping"]
     write_archive(bare, tmp_path / "bare.nc")
     with pytest.raises(InputError, match="need a projection, and the archive has none"):
