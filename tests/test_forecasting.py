@@ -154,13 +154,13 @@ def test_nothing_observed_is_nan_and_dry_is_dry(rain: xr.Dataset, tmp_path: Path
 
 
 class Breaks(Forecaster):
-    """Fails at its second forecast."""
+    """Fails at its third forecast, before which the first is surely written."""
 
     name, past_frames, calls = "breaks", 1, 0
 
     def forecast(self, past: torch.Tensor, steps: int) -> torch.Tensor:
         self.calls += 1
-        if self.calls == 2:
+        if self.calls == 3:
             raise RuntimeError("broken")
         return past.expand(-1, steps, -1, -1, -1)
 

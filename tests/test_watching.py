@@ -132,7 +132,7 @@ def test_a_running_program_forecasts_what_lands(rain: xr.Dataset, tmp_path: Path
             shutil.copy(tmp_path / "radar_4.nc", folder)
             assert said(process.stdout.readline(), times[5], output)
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
+            assert process.wait(120) == 130
         finally:
             give_up.cancel()
             process.kill()
