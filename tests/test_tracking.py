@@ -305,7 +305,7 @@ def test_wandb_without_a_login_is_offline_and_gets_pictures(folder: Path, tmp_pa
     kinds = {path.suffix for path in (files / "media").rglob("*") if path.is_file()}
     assert kinds == {".png", ".gif"}
     logger = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["logger"]["init_args"]
-    assert (logger["offline"], logger["group"]) == (True, "here")
+    assert (logger["offline"], logger["group"], logger["name"]) == (True, "here", "run")
 
 
 def test_every_parameter_of_the_sweep_is_an_option_of_the_training() -> None:

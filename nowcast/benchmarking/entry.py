@@ -1,7 +1,7 @@
 """One entry of a benchmark, once: train what has to be trained, forecast all cases, score them, keep the sums.
 
 Its folder, entries/NAME/seed-N, holds log.txt and, when it is done, scores.npz and done.json; networks have their run
-folder beside, entries/NAME/seed-N/training, which products of one training share.
+folder in trainings/NAME/seed-N, which products of one training share.
 """
 
 import json
@@ -86,7 +86,15 @@ def train(plan: Plan, entry: Entry, seed: int) -> Path:
         shutil.rmtree(stale, ignore_errors=True)
     began = time.perf_counter()
     run.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(train_command(plan, entry, seed, part), check=True, stdout=sys.stdout, stderr=sys.stderr)
+    # W&B, where a config logs to it, shows the trainings of a benchmark as one group.
+    names = {"WANDB_RUN_GROUP": Path(plan.folder).name, "WANDB_NAME": f"{entry.training}, seed {seed}"}
+    subprocess.run(
+        train_command(plan, entry, seed, part),
+        env=names | os.environ,
+        check=True,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+    )
     seconds = time.perf_counter() - began
     (part / DONE).write_text(json.dumps({**wanted, "seconds": seconds, **speed(part)}))
     os.replace(part, run)

@@ -33,6 +33,7 @@ def settle_loggers(trainer: Any, folder: Path, checkpoint: Path | None) -> None:
         if getattr(options, "save_dir", None) in (None, "."):
             options.save_dir = str(folder)
         if name == "WandbLogger":
+            options.name = options.name or os.environ.get("WANDB_NAME") or folder.name
             _settle_wandb(options, checkpoint)
         elif name == "TensorBoardLogger":
             if options.version is None:

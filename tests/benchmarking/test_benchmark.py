@@ -9,6 +9,7 @@ import pytest
 import torch
 import xarray as xr
 import yaml
+from wandb.proto.wandb_internal_pb2 import RunRecord
 
 from nowcast.baselines.persistence import Persistence
 from nowcast.benchmarking import Cases, Plan, expand
@@ -36,7 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, name in enumerate(("train", "val", "test")):
         start = f"2020-06-0{number + 1}T00:00"
         write_archive(moving_rain(frames=24, height=36, width=44, start=start, seed=number), folder / f"{name}.nc")
-    (folder / "small.yaml").write_text(yaml.safe_dump({"model": {"network": NETWORK}}))
+    logger = {"class_path": "lightning.pytorch.loggers.WandbLogger", "init_args": {"project": "radar", "offline": True}}
+    small = {"model": {"network": NETWORK}, "trainer": {"logger": logger}}
+    (folder / "small.yaml").write_text(yaml.safe_dump(small))
     quantiles = {
         "class_path": "nowcast.models.quantiles.Quantiles",
         "init_args": {"levels": 3, "network": {"name": "se_resunet", "width": 8, "depth": 1}},
@@ -104,6 +107,13 @@ def test_an_entry_that_fails_is_in_the_table_with_its_error_and_stops_no_other(r
     assert (board.parameters["small"] > 0).all()
     assert (board.windows_per_second["small"] > 0).all()
     assert (results / "report" / "index.html").exists()
+
+
+def test_trainings_of_a_benchmark_are_one_group_in_wandb(results: Path) -> None:
+    for seed in (4, 1):
+        (path,) = (results / "trainings" / "small" / f"seed-{seed}").glob("wandb/offline-run-*/run-*.wandb")
+        for said in (RunRecord(run_group="results"), RunRecord(display_name=f"small, seed {seed}")):
+            assert said.SerializeToString() in path.read_bytes()
 
 
 def test_scores_are_those_of_forecast_files_verified_one_by_one(folder: Path, results: Path) -> None:
