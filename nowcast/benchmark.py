@@ -21,7 +21,7 @@ from nowcast.benchmarking.cases import DATA
 from nowcast.benchmarking.plan import Entry
 from nowcast.contracts import InputError
 from nowcast.data.datamodule import RadarData
-from nowcast.program import Parser, calm, honest_exit
+from nowcast.program import Parser, calm, honest_exit, with_underscores
 from nowcast.report.html import write_report
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     with honest_exit():
         torch.set_float32_matmul_precision("high")
         parse = parser()
-        config = parse.parse_args(arguments)
+        config = parse.parse_args(with_underscores(sys.argv[1:] if arguments is None else arguments))
         made = parse.instantiate(config)
         plan = Plan(**{field.name: made[field.name] for field in fields(Plan)})
         entries = expand(plan)

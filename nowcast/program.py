@@ -49,7 +49,7 @@ def run(function: Callable[..., Any], arguments: Sequence[str] | None = None) ->
     )
     parser.add_function_arguments(function, as_group=False)
     with honest_exit():
-        words = sys.argv[1:] if arguments is None else arguments
+        words = with_underscores(sys.argv[1:] if arguments is None else arguments)
         words = with_flags(words, [f"--{name}" for name, hint in get_type_hints(function).items() if hint is bool])
         config = parser.parse_args(as_lists(words, list_options(function)))
         function(**parser.instantiate(config).as_dict())
@@ -62,6 +62,16 @@ def list_options(function: Callable[..., Any]) -> list[str]:
         return get_origin(hint) in (list, tuple, Sequence) or any(map(takes_several, get_args(hint)))
 
     return [f"--{name}" for name, hint in get_type_hints(function).items() if takes_several(hint)]
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """`--on-error skip` as `--on_error skip`, the way options are named here."""
+
+    def renamed(word: str) -> str:
+        option, equals, value = word.partition("=")
+        return f"--{option[2:].replace('-', '_')}{equals}{value}" if option.startswith("--") else word
+
+    return [renamed(word) for word in arguments]
 
 
 def with_flags(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
@@ -148,7 +158,7 @@ def gist(message: str, keys: Sequence[str]) -> str:
         keys: all that the parser knows, such as "data.crops.size".
     """
     text = " ".join(str(message).split())
-    unknown = re.search(r"[Uu]nrecognized arguments: -*([\w.]+)", text)
+    unknown = re.search(r"[Uu]nrecognized arguments: -*([\w.+]+)", text)
     group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
     key = re.search(r"(?:[Kk]ey|[Oo]ption) ['\"]([\w.]+)['\"] is not (?:expected|accepted)", text)
     if named := group or unknown or key:

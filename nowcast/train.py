@@ -42,7 +42,7 @@ from nowcast.checkpoints import WholeFiles, to_continue_from
 from nowcast.contracts import InputError
 from nowcast.data.datamodule import RadarData
 from nowcast.memory import memory_explained
-from nowcast.program import ShortErrors, calm, fail, honest_exit
+from nowcast.program import ShortErrors, calm, fail, honest_exit, with_flags, with_underscores
 from nowcast.report.maps import Case, plot_case
 from nowcast.report.skill import comparison_table, plot_skill, write_skill_csv
 from nowcast.trained import Trained
@@ -235,7 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
     calm()
     with honest_exit():
         torch.set_float32_matmul_precision("high")
-        words = as_resumed(sys.argv[1:] if arguments is None else arguments)
+        words = with_underscores(sys.argv[1:] if arguments is None else arguments)
+        words = as_resumed(with_flags(words, ["--auto_batch", "--test"]))
         allow_imports(words)
         cli = TrainCLI(
             NowcastTask,

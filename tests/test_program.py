@@ -6,19 +6,20 @@ from nowcast.contracts import InputError
 from nowcast.program import run
 
 
-def greet(name: str, times: int = 1, polite: bool = True) -> None:
+def greet(name: str, times: int = 1, polite: bool = True, last_word: str = "") -> None:
     """Say hello.
 
     Args:
         name: of whom.
         times: how often.
         polite: whether to be.
+        last_word: what follows.
     """
     if name == "nobody":
         raise InputError("nobody cannot be greeted; name somebody")
     if times < 0:
         raise ZeroDivisionError("ours")
-    print(f"hello {name}" * times)
+    print(f"hello {name}" * times + last_word)
 
 
 def outcome(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -30,6 +31,12 @@ def outcome(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_a_good_command_line_runs(capsys: pytest.CaptureFixture[str]) -> None:
     run(greet, ["--name", "you", "--times", "2"])
     assert capsys.readouterr().out == "hello youhello you\n"
+
+
+@pytest.mark.parametrize("last", [["--last-word=-c-d"], ["--last-word", "e-f"], ["--last_word", "g-h"]])
+def test_options_may_be_written_with_dashes(capsys: pytest.CaptureFixture[str], last: list[str]) -> None:
+    run(greet, ["--name", "you-too", *last])
+    assert capsys.readouterr().out == "hello you-too" + last[-1].removeprefix("--last-word=") + "\n"
 
 
 @pytest.mark.parametrize(

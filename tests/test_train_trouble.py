@@ -121,7 +121,7 @@ def test_memory_that_does_not_suffice_is_explained_with_numbers(archive_path: Pa
 def test_the_batch_size_is_found_and_kept(folder: Path, tmp_path: Path) -> None:
     got = run(
         "nowcast.train", "--config", folder / "tiny.yaml", "--run", tmp_path / "run", "--test", "false",
-        "--auto_batch", "true", "--trainer.max_epochs", 1, "--data.crops.samples", 40,
+        "--auto-batch", "--trainer.max_epochs", 1, "--data.crops.samples", 40,
     )  # fmt: skip
     assert got.returncode == 0, got.stderr
     assert got.stderr == ""
