@@ -90,6 +90,15 @@ def test_keys_with_the_same_end_are_told_apart(folder: Path, tmp_path: Path) -> 
     assert [column.head for column in columns if column.differs] == ["data.size", "model.size"]
 
 
+def test_classes_are_called_by_their_names(tmp_path: Path) -> None:
+    for name in ("convlstm.ConvLSTM", "ccnet.CCNet"):
+        run = write_run(tmp_path / name, "se", 0.001)
+        model = {"network": {"class_path": f"nowcast.models.{name}"}, "note": "one.two"}
+        (run / "config.yaml").write_text(json.dumps({"model": model}))
+    _, rows = table(read_runs([tmp_path]))
+    assert {row[-1].text for row in rows} == {"ConvLSTM", "CCNet"}
+
+
 def test_names_and_configs_are_text_in_the_page(folder: Path, elements: Elements) -> None:
     raw = (folder / "index.html").read_text()
     assert HOSTILE not in raw

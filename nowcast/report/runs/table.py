@@ -1,6 +1,7 @@
 """The table of runs: how far each is, how it fares, and the config keys in which the runs differ."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -124,8 +125,10 @@ def _duration(seconds: Any) -> Cell:
 
 
 def _word(value: Any) -> Cell:
+    """An option as it stands in the config, of a class only its name."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return Cell(text, text)
+    of_a_class = re.fullmatch(r"(?:[a-z_]\w*\.)+([A-Z]\w*)", text)
+    return Cell(text, of_a_class[1] if of_a_class else text)
 
 
 def _short(key: str, keys: Sequence[str]) -> str:
