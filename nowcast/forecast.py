@@ -65,7 +65,7 @@ def forecast(
         tile: side in pixels of the overlapping squares that a network forecasts one by one, or none, or auto: as large
             as memory allows.
         memory: GB that a network may take for a tile in each process, see tile auto.
-        jobs: processes of this machine among which initial times are shared out, a batch at a time; one a CUDA device,
+        jobs: processes of this machine among which Lightning shares out initial times, by batches; one a CUDA device,
             or one, unless given.
         dask: address of a dask scheduler whose workers forecast instead; they must see all files by the same paths.
         devices: CUDA devices that processes take in turn: a number, 0 for the CPU, or auto: all there are.

@@ -24,7 +24,9 @@ from nowcast.data.forecast_zarr import ZarrStore
 from nowcast.data.remote import below
 from nowcast.data.windows import find_windows
 from nowcast.data.workers import spread, worker_number
+from nowcast.predicting import ProcessLost, predicted
 
+KEPT = "what is written is kept, and --resume goes on, with fewer --jobs if need be"
 _ONE_AT_A_TIME = Lock()  # the libraries beneath files are not safe in two threads, which workers of a cluster may have
 
 
@@ -80,7 +82,7 @@ class Processes:
 
     Args:
         maker: of the forecaster.
-        jobs: processes of this machine, which share its processors.
+        jobs: processes of this machine, which share its processors, run by Lightning's predict loop.
         scheduler: address of a dask scheduler instead, whose workers see all files by the same paths.
     """
 
@@ -195,7 +197,7 @@ def forecast_archive(
         if processes is None:
             written = _pipelined(forecaster, archive, store, starts, steps, wanted, left)
         else:
-            written = _spread(processes, _Task(archive, store, steps, step_minutes, wanted), starts, left)
+            written = _shared_out(processes, _Task(archive, store, steps, step_minutes, wanted), starts, left)
         for batch in written:
             done += len(batch)
             progress(done, len(starts))
@@ -281,39 +283,46 @@ class _Task:
         self.run = uuid.uuid4().hex  # workers of a cluster outlive a run, and what they keep of it must not
 
 
-def _spread(processes: Processes, task: _Task, starts: np.ndarray, batches: Sequence[range]) -> Iterator[range]:
-    """Yield each batch, in order, when a process has written it."""
+def _shared_out(processes: Processes, task: _Task, starts: np.ndarray, batches: Sequence[range]) -> Iterator[range]:
+    """Yield each batch when a process has written it."""
+    work = partial(_forecast_batch, processes.maker, processes.threads, task)
+    pieces = [(batch, starts[batch]) for batch in batches]
+    if processes.scheduler is None:
+        try:
+            for batch, _ in predicted(work, pieces, processes.jobs):
+                yield batch
+        except ProcessLost as error:
+            raise InputError(f"{error}; {KEPT}") from error
+        return
 
     def lost(piece: tuple[range, np.ndarray]) -> None:
         times = " to ".join(str(task.store.init_times[number]) for number in (piece[0][0], piece[0][-1]))
-        raise InputError(
-            f"the process that forecast from {times} was ended twice, perhaps for want of memory; what is written is "
-            "kept, and --resume goes on, with fewer --jobs if need be"
-        )
+        raise InputError(f"the process that forecast from {times} was ended twice, perhaps for want of memory; {KEPT}")
 
-    work = partial(_forecast_batch, processes.maker, processes.threads, task)
-    pieces = ((batch, starts[batch]) for batch in batches)
-    for (batch, _), _ in spread(work, pieces, lost, processes.jobs, processes.scheduler):
+    for (batch, _), _ in spread(work, pieces, lost, scheduler=processes.scheduler):
         yield batch
 
 
-def _forecast_batch(maker: Maker, threads: int | None, task: _Task, piece: tuple[range, np.ndarray]) -> None:
-    """Read, forecast and write a batch."""
+def _forecast_batch(
+    maker: Maker, threads: int | None, task: _Task, piece: tuple[range, np.ndarray], worker: int | None = None
+) -> None:
+    """Read, forecast and write a batch, in the process of a worker of this number, which dask tells else."""
     batch, rows = piece
     with _ONE_AT_A_TIME:
-        forecaster, frames = _ready(maker, threads, task.paths, task.step_minutes, task.run)
+        worker = worker_number() if worker is None else worker
+        forecaster, frames = _ready(maker, threads, worker, task.paths, task.step_minutes, task.run)
         _write(task.store, batch, forecast_fields(forecaster, frames.pasts(rows), task.steps, task.wanted))
 
 
 @lru_cache(maxsize=1)
 def _ready(
-    maker: Maker, threads: int | None, paths: tuple[str, ...], step_minutes: float, run: str
+    maker: Maker, threads: int | None, worker: int, paths: tuple[str, ...], step_minutes: float, run: str
 ) -> "tuple[Forecaster, _Frames]":
     """What a process needs for all batches of a run, made at its first."""
     if threads:
         torch.set_num_threads(threads)
     archive = Archive(paths)
-    return maker.make(archive, step_minutes, worker_number()), _Frames(archive)
+    return maker.make(archive, step_minutes, worker), _Frames(archive)
 
 
 def _write(store: ForecastOutput, batch: range, fields: Mapping[str, np.ndarray]) -> range:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,35 @@ def test_a_cluster_makes_the_bytes_of_one_process(
     assert sorted(os.listdir(tmp_path / "many")) == sorted([kind.rstrip("/"), "made"])
 
 
-def deadly(archive_path: Path, folder: Path, when: str, scheduler: str) -> tuple[Processes, Forecaster]:
+def test_processes_of_lightning_make_the_bytes_of_one(archive_path: Path, tmp_path: Path) -> None:
+    made, done = tmp_path / "many" / "made", []
+    made.mkdir(parents=True)
+    report = lambda *numbers: done.append(numbers)  # noqa: E731
+    forecast(archive_path, f"{tmp_path}/one/f.nc", None)
+    forecast(archive_path, f"{tmp_path}/many/f.nc", Processes(Maker(made), 2), progress=report)
+    assert content(tmp_path / "many" / "f.nc") == content(tmp_path / "one" / "f.nc")
+    assert done[0] == (0, 7)
+    assert done[-1] == (7, 7)
+    assert len(done) == 5
+    workers, ids, _ = zip(*(name.split("-") for name in sorted(os.listdir(made))), strict=True)
+    assert workers == ("0", "1")
+    assert len({*ids, str(os.getpid())}) == 3
+    assert sorted(os.listdir(tmp_path / "many")) == ["f.nc", "made"]
+
+
+@pytest.mark.parametrize(("when", "said"), [("once", "exit code 1.*is kept.*--resume"), ("full", "make room")])
+def test_a_process_of_lightning_that_ends_is_told_and_the_run_resumed(
+    archive_path: Path, tmp_path: Path, when: str, said: str
+) -> None:
+    processes, forecaster = deadly(archive_path, tmp_path, when, None)
+    with pytest.raises(InputError, match=said):
+        forecast(archive_path, f"{tmp_path}/f.nc", replace(processes, jobs=2), forecaster)
+    forecast(archive_path, f"{tmp_path}/f.nc", None, forecaster, existing="resume")
+    forecast(archive_path, f"{tmp_path}/whole.nc", None, forecaster)
+    assert content(tmp_path / "f.nc") == content(tmp_path / "whole.nc")
+
+
+def deadly(archive_path: Path, folder: Path, when: str, scheduler: str | None) -> tuple[Processes, Forecaster]:
     (folder / "made").mkdir()
     np.save(folder / "fourth.npy", Archive.open(archive_path).read(5))
     return Processes(Maker(folder / "made", when), 1, scheduler), Deadly(folder / "made", "never")
