@@ -18,10 +18,10 @@ __version__ = "0.1.0"
 
 
 def load(path: str | os.PathLike, device: str = "cpu") -> "Trained":
-    """A checkpoint (or run folder) as a Forecaster; see `nowcast.trained.Trained.load`."""
-    from nowcast.trained import Trained  # torch takes seconds to import, and not every use of nowcast needs it
+    """A checkpoint, run folder or export as a Forecaster; see `nowcast.exported.load`."""
+    from nowcast import exported  # torch takes seconds to import, and not every use of nowcast needs it
 
-    return Trained.load(path, device)
+    return exported.load(path, device)
 
 
 def open_archive(

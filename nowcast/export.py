@@ -181,6 +181,7 @@ def metadata(trained: Trained, shape: list[int]) -> dict[str, Any]:
         "facts": trained.facts,
         "config": trained.config,
         "digest": trained.digest,
+        "parameters": trained.parameters,
         "output": output_as(output_of(trained.network)),
         "shape": shape,
     }

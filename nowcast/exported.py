@@ -27,10 +27,26 @@ ENDINGS = {".pt2": "torch-export", ".onnx": "onnx"}
 METADATA = "nowcast.json"
 
 
+def load(path: str | os.PathLike, device: str = "cpu", product: Product = "median") -> Trained:
+    """Open a checkpoint, a run folder, or an export, which its ending tells.
+
+    Args:
+        path: of it.
+        device: where the network will run.
+        product: which field `forecast` gives, see `nowcast.products`.
+
+    Raises:
+        InputError: when there is none, or it is damaged or not of nowcast.
+    """
+    kind = Exported.open if Path(path).suffix in ENDINGS else Trained.load
+    return kind(path, device, product)
+
+
 class Exported(Trained):
     """A network from such a file, as a Forecaster."""
 
     format: str = ""
+    parameters: int = 0
 
     def describe(self) -> dict[str, str]:
         """That of the checkpoint it was made from, and the format."""
@@ -61,7 +77,7 @@ class Exported(Trained):
         if facts["scaling"] != scaling.NAME:
             raise InputError(f"{path} has another scaling ({facts['scaling']}) than this version's ({scaling.NAME})")
         made = cls.of(call, facts, product)
-        made.format = ENDINGS[path.suffix]
+        made.format, made.parameters = ENDINGS[path.suffix], facts["parameters"]
         return made
 
     @classmethod

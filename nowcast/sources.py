@@ -8,7 +8,7 @@ import torch
 from nowcast import baselines
 from nowcast.contracts import Forecaster, InputError
 from nowcast.data.archive import Archive, Grid
-from nowcast.exported import ENDINGS, Exported
+from nowcast.exported import load
 from nowcast.lagged import Lagged
 from nowcast.products import Product
 from nowcast.tiling import Tiled, tiled
@@ -49,7 +49,6 @@ class Source:
         if self.checkpoint is None:
             return None
         device = f"cuda:{worker % self.devices}" if self.devices else "cpu"
-        load = Exported.open if self.checkpoint.endswith(tuple(ENDINGS)) else Trained.load
         return load(self.checkpoint, device, self.product)
 
     def fit(self, trained: Trained | None, grid: Grid, name: str, step_minutes: float) -> Forecaster:

@@ -48,6 +48,7 @@ class Trained(Forecaster):
     ) -> None:
         self.network, self.facts, self.config, self.digest = network, facts, config, digest
         self.product, self.seed = product, seed
+        self.parameters = sum(weight.numel() for weight in network.parameters())
         self.name = config["network"]["class_path"].rsplit(".", 1)[-1]
         if product != "median":
             self.name += f" {product}"

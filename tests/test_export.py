@@ -13,6 +13,7 @@ import torch
 import yaml
 from torch import nn
 
+import nowcast
 from nowcast import scaling
 from nowcast.contracts import InputError
 from nowcast.data.forecast_file import ForecastFile
@@ -75,7 +76,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
 
 def test_an_exported_network_describes_itself_as_its_checkpoint(exported: tuple[Trained, Path]) -> None:
     trained, path = exported
-    opened = Exported.open(path)
+    opened = nowcast.load(path)
+    assert opened.parameters == trained.parameters > 0
     assert opened.describe() == {**trained.describe(), "exported": "torch-export"}
     assert (opened.name, opened.steps, opened.past_frames) == (trained.name, 1, 2)
 

@@ -24,6 +24,7 @@ from nowcast.benchmarking.plan import Entry, Plan
 from nowcast.benchmarking.scoring import score
 from nowcast.contracts import Forecaster, InputError
 from nowcast.data.archive import pack
+from nowcast.exported import load
 from nowcast.trained import Trained
 
 DONE, SUMS, SHOWN, LOG, ERROR = "done.json", "scores.npz", "showcase.npz", "log.txt", "error.txt"
@@ -126,7 +127,7 @@ def run_entry(plan: Plan, entry: Entry, seed: int, cases: Cases, protocol: dict[
             trained = json.loads((path / DONE).read_text())
             facts |= {"train_seconds": trained.pop("seconds"), **trained}
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        forecaster = Trained.load(path, device, entry.product)
+        forecaster = load(path, device, entry.product)
         for archive in cases.archives:
             forecaster.check(archive)
         facts |= describe(forecaster, path, cases)
@@ -155,7 +156,7 @@ def describe(forecaster: Trained, path: Path, cases: Cases) -> dict[str, Any]:
         )
     config = path / "config.yaml" if path.is_dir() else path.parent / "config.yaml"
     return {
-        "parameters": sum(weight.numel() for weight in forecaster.network.parameters()),
+        "parameters": forecaster.parameters,
         "checkpoint_sha256": forecaster.digest,
         "config": config.read_text() if config.exists() else json.dumps(forecaster.config, indent=1),
     }

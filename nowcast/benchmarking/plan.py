@@ -46,7 +46,7 @@ class Entries:
 
     Args:
         baseline: name or names of baselines.
-        checkpoint: a run folder or checkpoint.
+        checkpoint: a run folder, checkpoint or export.
         config: training config or configs, beside the benchmark's data.
         attention: attentions that networks are made with, by name or {name: …}; a list, or "all" that gate a map.
         pattern: attentions of the stages, with "*" where that attention stands; all stages have it unless given.
