@@ -21,7 +21,8 @@ from nowcast.benchmarking.cases import DATA
 from nowcast.benchmarking.plan import Entry
 from nowcast.contracts import InputError
 from nowcast.data.datamodule import RadarData
-from nowcast.program import Parser, calm, honest_exit, with_underscores
+from nowcast.program import Parser, honest_exit, with_underscores
+from nowcast.quiet import calm
 from nowcast.report.html import write_report
 
 

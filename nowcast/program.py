@@ -7,12 +7,9 @@ ours (with the trace that a bug report needs).
 import difflib
 import inspect
 import json
-import logging
-import os
 import re
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -20,6 +17,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from jsonargparse import ArgumentParser
 
 from nowcast.contracts import InputError
+from nowcast.quiet import calm
 
 
 class ShortErrors:
@@ -133,16 +131,6 @@ def fail(message: str) -> NoReturn:
     """Print one error line and exit as for a user's mistake."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
-
-
-def calm() -> None:
-    """Silence advertising, banners and warnings that a user can do nothing about."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_CONSOLE", "off")
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "torch.multiprocessing.spawn", "wandb"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for package in ("lightning", "torch", "wandb", "zarr", "pysteps"):
-        warnings.filterwarnings("ignore", module=rf"{package}(\..*)?$")
 
 
 def known_keys(parser: Any) -> set[str]:

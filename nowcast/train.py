@@ -42,7 +42,8 @@ from nowcast.checkpoints import WholeFiles, to_continue_from
 from nowcast.contracts import InputError
 from nowcast.data.datamodule import RadarData
 from nowcast.memory import memory_explained
-from nowcast.program import ShortErrors, calm, fail, honest_exit, with_flags, with_underscores
+from nowcast.program import ShortErrors, fail, honest_exit, with_flags, with_underscores
+from nowcast.quiet import calm
 from nowcast.report.maps import Case, plot_case
 from nowcast.report.skill import comparison_table, plot_skill, write_skill_csv
 from nowcast.trained import Trained

@@ -12,13 +12,13 @@ PACKAGE = ROOT / "nowcast"
 
 # From the ground up; a part may import from lower floors, and from itself.
 FLOORS: list[set[str]] = [
-    {"contracts", "catalogue", "scaling"},
+    {"contracts", "catalogue", "scaling", "quiet"},
     {"attention", "motion", "losses", "likelihoods", "lessons", "data", "baselines", "verification", "checkpoints"},
     {"models", "tiling", "lagged", "inert"},
     {"training", "products", "labelled", "pysteps_method"},
     {"trained", "forecasting", "verifying", "callbacks", "memory", "watching"},
-    {"benchmarking", "exported"},
-    {"sources"},
+    {"exported"},
+    {"benchmarking", "sources"},
     {
         "report",
         "program",

@@ -14,7 +14,7 @@ from torch.multiprocessing import ProcessExitedException
 from torch.utils.data import DataLoader
 
 from nowcast.contracts import InputError
-from nowcast.program import calm
+from nowcast.quiet import calm
 
 LOOK_S = 0.2
 T = TypeVar("T")
@@ -37,6 +37,8 @@ def predicted(work: Callable[[T, int], Any], pieces: Sequence[T], jobs: int) -> 
         OSError: likewise.
         ProcessLost: when a process was ended; then the others are, too.
     """
+    if not pieces:
+        return
     told: Any = get_context("spawn").Queue()
     loop = _Loop(work, pieces, told)
     # The processes exchange nothing, so the CPU's strategy serves for work on any device.
