@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 import lightning.pytorch as pl
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException
 from torch.utils.data import DataLoader
@@ -46,6 +47,7 @@ def predicted(work: Callable[[T, int], Any], pieces: Sequence[T], jobs: int) -> 
         accelerator="cpu",
         devices=min(jobs, len(pieces)),
         strategy=_Spawned(start_method="spawn", timeout=timedelta(days=365)),
+        plugins=LightningEnvironment(),  # also within a job of SLURM, of which it does not take the tasks
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
