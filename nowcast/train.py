@@ -24,6 +24,7 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.tuner import Tuner
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from nowcast.baselines.persistence import Persistence
@@ -133,7 +134,10 @@ class TrainCLI(LightningCLI):
         if self.config_init.trainer.enable_progress_bar and not any(isinstance(one, ProgressBar) for one in chosen):
             callbacks.append(Bar())
         plugins = [*(self.config_init.trainer.plugins or []), WholeFiles()]
-        trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        try:
+            trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        except (MisconfigurationException, ValueError, TypeError) as error:  # devices that are not there, say
+            raise InputError(f"these options of the trainer do not work here: {error}") from error
         trainer.loggers = [Curves(self.run_folder), *trainer.loggers]
         self.model.config = self.config_dump["model"]
         return trainer

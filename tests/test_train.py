@@ -200,6 +200,9 @@ MISTAKES = {
     "too few frames": (["--data.window.steps", "40"], "no 42 frames in a row 5 min apart"),
     "an impossible step": (["--data.window.step_minutes", "7"], "cannot serve a step of 7 min"),
     "a missing config": (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    "an unknown strategy": (["--trainer.strategy", "dpd"], "invalid strategy name"),
+    "devices that are not there": (["--trainer.accelerator", "hpu"], "do not work here"),
+    "a strategy of other devices": (["--trainer.strategy", "fsdp"], "requires a GPU"),
 }
 
 
