@@ -51,6 +51,14 @@ from nowcast.trained import Trained
 from nowcast.training import TRUSTED_PACKAGES, NowcastTask
 from nowcast.verification import by_forecast
 
+# What Lightning does not look at.
+LEAST = {
+    "checkpoint_every": 1,
+    "samples_every": 0,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.gradient_clip_val": 0,
+}
+
 
 class TrainParser(ShortErrors, LightningArgumentParser):
     """Lightning's parser, with short messages."""
@@ -107,6 +115,9 @@ class TrainCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Choose the run folder and send all loggers there."""
+        for key, least in LEAST.items():
+            if (value := self.config[key]) is not None and value < least:
+                raise InputError(f"{key} is at least {least}, not {value}")
         self.resumed = bool(self.config.resume)
         self.run_folder = Path(self.config.resume) if self.resumed else fresh(Path(self.config.run))
         self.checkpoint = to_continue_from(self.run_folder) if self.resumed else None

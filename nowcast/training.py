@@ -36,6 +36,9 @@ class NowcastTask(pl.LightningModule):
         warmup: share of the run, in steps or of its time budget, in which the learning rate rises.
         thresholds: in mm/h, of the categorical scores.
         channels_last: whether convolutions see channels-last memory, which most devices favour.
+
+    Raises:
+        InputError: for a number that is none of such.
     """
 
     def __init__(
@@ -49,6 +52,11 @@ class NowcastTask(pl.LightningModule):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
+        if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup <= 1 or min(thresholds, default=1) <= 0:
+            raise InputError(
+                "learning_rate and thresholds are above 0, weight_decay at least 0, warmup from 0 to 1, not "
+                f"{learning_rate}, {list(thresholds)}, {weight_decay} and {warmup}"
+            )
         self.network, self.loss = network, loss
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.thresholds = tuple(thresholds)

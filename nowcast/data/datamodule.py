@@ -33,6 +33,9 @@ class Crops:
         tile: height and width of the tiles of validation and test; None is the whole frame.
         every: validation and test take every so many windows.
         seed: of the random crops.
+
+    Raises:
+        InputError: for a number that is none of such.
     """
 
     size: int = 128
@@ -42,6 +45,10 @@ class Crops:
     tile: int | None = None
     every: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.samples, self.every, 1 if self.tile is None else self.tile) < 1 or self.floor < 0:
+            raise InputError(f"size, samples, every and tile of crops are at least 1, floor at least 0, not {self}")
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,9 @@ class Loading:
         start_method: of the workers, "fork" or "spawn"; None is the system's.
         cache: folder of decoded frames; None holds them in memory.
         unreadable: share of an archive's frames that may be damaged; windows with such frames are left out.
+
+    Raises:
+        InputError: for a number or a word that is none of such.
     """
 
     batch_size: int = 8
@@ -61,6 +71,12 @@ class Loading:
     start_method: str | None = None
     cache: str | None = "data/cache"
     unreadable: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0 or not 0 <= self.unreadable <= 1:
+            raise InputError(f"batch_size is at least 1, workers 0 or more, unreadable from 0 to 1, not {self}")
+        if self.start_method not in (None, *multiprocessing.get_all_start_methods()):
+            raise InputError(f"start_method is {' or '.join(multiprocessing.get_all_start_methods())}, not {self}")
 
 
 class RadarData(pl.LightningDataModule):
