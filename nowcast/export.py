@@ -45,6 +45,8 @@ def main(
     told = ENDINGS.get(output.suffix)
     if told is None or format not in (None, told):
         raise InputError(f"{output} must end in .pt2 for --format torch-export or .onnx for --format onnx")
+    if size is not None and min(size) < 1:
+        raise InputError(f"--size is of fields of at least 1 × 1 pixels, not {size[0]} × {size[1]}")
     trained = Trained.load(checkpoint)
     shape, off = export(trained, output, size)
     names = ("samples", "frames", "channels", "rows", "columns")

@@ -77,6 +77,9 @@ def forecast(
         raise InputError("--resume keeps forecasts that are there and --overwrite replaces them; choose one")
     if (input is None) == (watch is None):
         raise InputError("name either an archive as --input, or a folder to --watch")
+    for option, number in (("batch_size", batch_size), ("jobs", jobs), ("step_minutes", step_minutes)):
+        if number is not None and number <= 0:
+            raise InputError(f"--{option} is above 0, not {number:g}")
     if plot and format:
         raise InputError(f"--plot draws from NetCDF or Zarr outputs, not from --format {format}")
     found = cuda_devices(devices)

@@ -58,6 +58,8 @@ def main(
     wishes = [wish for wish, given in (("append", append), ("overwrite", overwrite), ("resume", resume)) if given]
     if len(wishes) > 1:
         raise InputError(f"{' and '.join(f'--{wish}' for wish in wishes)} exclude each other; choose one")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs is above 0, not {jobs}")
     existing: Existing = wishes[0] if wishes else "refuse"  # type: ignore[assignment]
     recipe = Recipe(format, options or {}, time_pattern, QualityControl(speckle, clip, clutter))
     files = [path for path in find_files(input) if path not in (output, _list_of(output))]

@@ -86,6 +86,7 @@ MISTAKES = {
     "another ending": (["--output", "a.tif"], "must end in .nc or .zarr"),
     "two wishes": (["--append", "--resume"], "--append and --resume exclude each other"),
     "no such scheduler": (["--dask", "somewhere"], "no dask scheduler answers at somewhere"),
+    "no process": (["--jobs", "0"], "--jobs is above 0, not 0"),
 }
 
 
