@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nowcast import attention
 from nowcast.contracts import InputError
-from nowcast.models._norm import GroupNorm
+from nowcast.norms import GroupNorm
 
 # Builds attention for a number of channels.
 AttentionFactory = Callable[[int], nn.Module]

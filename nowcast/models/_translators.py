@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nowcast.models._blocks import AttentionFactory, group_norm
-from nowcast.models._norm import GroupNorm
+from nowcast.norms import GroupNorm
 
 
 class GSTATranslator(nn.Sequential):

@@ -12,9 +12,9 @@ from torch import nn
 
 from nowcast.contracts import InputError
 from nowcast.models._blocks import fields_a_frame, pad_to_multiple, per_stage, start_at_zero
-from nowcast.models._norm import GroupNorm
 from nowcast.models._rollout import frames_a_pass, roll_out
 from nowcast.models._translators import GSTATranslator, InceptionTranslator
+from nowcast.norms import GroupNorm
 
 __all__ = ["SimVP"]
 

@@ -1,10 +1,10 @@
-"""Group norm that turns channels-last maps: what it says of them is what PyTorch's own says."""
+"""Group norm of channels-last maps: what it says of them is what PyTorch's own says of others."""
 
 import pytest
 import torch
 from torch import nn
 
-from nowcast.models._norm import GroupNorm
+from nowcast.norms import GroupNorm, strip_rows
 
 
 @pytest.mark.parametrize("channels", [4, 12, 24, 72])  # turned for both passes, for the backward one, for neither
@@ -38,3 +38,31 @@ def test_frozen_weights_leave_the_gradient_of_the_maps() -> None:
     assert gradient[0, :2].abs().min() > 0  # all of its group
     assert gradient[0, 2:].abs().max() == 0
     assert gradient[1].abs().max() == 0
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+@pytest.mark.parametrize(("height", "width"), [(320, 352), (331, 64), (62, 4100), (1, 5000)])
+def test_large_dry_maps_are_precise_with_any_number_of_threads(channels: int, height: int, width: int) -> None:
+    torch.manual_seed(0)
+    rain = (torch.rand(2, channels, height, width) < 0.1) * torch.rand(2, channels, height, width) * 2
+    x = (0.3 + rain).contiguous(memory_format=torch.channels_last)
+    norm = GroupNorm(2, channels)
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    nn.init.uniform_(norm.bias)
+    wanted = nn.functional.group_norm(x.double(), 2, norm.weight.double(), norm.bias.double())
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            with torch.no_grad():
+                assert (norm(x) - wanted).abs().max() < 1e-4 * wanted.abs().max()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_strips_go_into_the_height_and_are_short() -> None:
+    assert strip_rows(64, 64) == 64  # small enough as it is
+    assert strip_rows(640, 704) == 2
+    assert strip_rows(640, 88) == 20
+    assert strip_rows(100, 4096) == 2
+    assert strip_rows(331, 64) is None  # a prime
