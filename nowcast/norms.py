@@ -7,6 +7,7 @@ pixels are mostly equal, mean and scale are off by 0.06 standard deviations on 7
 number of threads. Here sums are over strips of few rows and put together in float64, and are off by less than 0.0001.
 """
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -17,13 +18,13 @@ from torch.autograd.function import once_differentiable
 # Channels from which maps are best read as they lie, in the forward and in the backward pass.
 MANY = {torch.float32: (8, 32), torch.bfloat16: (16, 128)}
 STRIP = 2048  # pixels whose sums in float32 are precise enough
+AS_IT_IS = {torch.float32: 2 * STRIP, torch.bfloat16: 128 * STRIP}  # pixels that go without strips
 
 
 class GroupNorm(nn.GroupNorm):
     """`torch.nn.GroupNorm`, precise on maps of any size, which turns channels-last maps where that is faster.
 
-    A group of a single value becomes 0, where torch's own raises. In bfloat16, which has three digits, large
-    channels-last maps are summed as torch does it.
+    A group of a single value becomes 0, where torch's own raises.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -46,12 +47,12 @@ class _ChannelsLast(torch.autograd.Function):
     ) -> torch.Tensor:
         batch, channels, height, width = x.shape
         many, many_backward = MANY.get(x.dtype, (0, 0))
-        rows = strip_rows(height, width) if x.dtype == torch.float32 else height
+        rows = strip_rows(height, width) if height * width > AS_IT_IS.get(x.dtype, math.inf) else height
         maps = x.contiguous() if channels < many or rows is None else x
         if rows in (None, height) or maps is not x:
             y, mean, scale = torch.native_group_norm(maps, weight, bias, batch, channels, height * width, groups, eps)
         else:
-            mean, scale = _moments(x, groups, eps, rows or 1)
+            mean, scale = _moments(x.float(), groups, eps, rows or 1)
             times = weight * scale.repeat_interleave(channels // groups, 1)
             plus = bias - times * mean.repeat_interleave(channels // groups, 1)
             y = torch.addcmul(plus[..., None, None], x, times[..., None, None]).to(x.dtype)
@@ -77,9 +78,7 @@ class _ChannelsLast(torch.autograd.Function):
 
 @lru_cache(maxsize=64)
 def strip_rows(height: int, width: int) -> int | None:
-    """How many rows of a map are summed together: all, or a part that goes into its height; None where none does."""
-    if height * width <= 2 * STRIP:
-        return height
+    """How many rows of a map are summed together, a part that goes into its height; None where none does."""
     parts = [rows for rows in range(2, height) if height % rows == 0]
     return max((rows for rows in parts if rows * width <= STRIP), default=min(parts, default=None))
 
@@ -92,4 +91,4 @@ def _moments(x: torch.Tensor, groups: int, eps: float, rows: int) -> tuple[torch
     means, variances = (of.double().view(batch, -1, groups) for of in (means, scales.double() ** -2 - eps))
     mean = means.mean(1)
     variance = (variances + (means - mean[:, None]) ** 2).mean(1).clamp_min(0)
-    return mean.to(x.dtype), ((variance + eps) ** -0.5).to(x.dtype)
+    return mean.float(), ((variance + eps) ** -0.5).float()

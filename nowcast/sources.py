@@ -2,17 +2,18 @@
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
 from nowcast import baselines
 from nowcast.contracts import Forecaster, InputError
 from nowcast.data.archive import Archive, Grid
-from nowcast.exported import load
+from nowcast.exported import ENDINGS, load
 from nowcast.lagged import Lagged
 from nowcast.products import Product
 from nowcast.tiling import Tiled, tiled
-from nowcast.trained import Trained
+from nowcast.trained import Precision, Trained
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class Source:
         memory_gb: what a tile may take, for auto.
         lagged: initial times of a lagged ensemble; 0 makes none.
         devices: CUDA devices that processes share among them; 0 is the CPU.
+        precision: of a checkpoint's network, float32 or bfloat16.
 
     Raises:
-        InputError: unless one of checkpoint and baseline is named.
+        InputError: unless one of checkpoint and baseline is named; for bfloat16 in what computes in float32 only.
     """
 
     checkpoint: str | None = None
@@ -39,17 +41,22 @@ class Source:
     memory_gb: float = 3
     lagged: int = 0
     devices: int = 0
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.baseline is None):
             raise InputError(f"name either a --checkpoint or a --baseline ({', '.join(baselines.names())})")
+        if self.precision != "float32" and (self.checkpoint is None or Path(self.checkpoint).suffix in ENDINGS):
+            raise InputError(f"--precision {self.precision} is for checkpoints; baselines and exports have none")
 
     def load(self, worker: int = 0) -> Trained | None:
         """The network of a checkpoint, on the device of a worker, by its number; None of a baseline."""
         if self.checkpoint is None:
             return None
         device = f"cuda:{worker % self.devices}" if self.devices else "cpu"
-        return load(self.checkpoint, device, self.product)
+        trained = load(self.checkpoint, device, self.product)
+        trained.precision = self.precision
+        return trained
 
     def fit(self, trained: Trained | None, grid: Grid, name: str, step_minutes: float) -> Forecaster:
         """The forecaster for a grid and a time step.

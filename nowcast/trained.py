@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import xarray as xr
@@ -24,6 +24,8 @@ from nowcast.training import CHECKPOINT_KEY, as_rate, build, unseen_as_nan
 
 FINER = 0.9  # grids finer than this share of the trained grid length are refused
 
+Precision = Literal["float32", "bfloat16"]
+
 
 class Trained(Forecaster):
     """A trained network, with what it must know of the data it was trained on.
@@ -35,7 +37,12 @@ class Trained(Forecaster):
         digest: SHA-256 of the checkpoint file.
         product: which field `forecast` gives, see `nowcast.products`.
         seed: of the noise of a network that draws members; the same seed makes the same forecasts, in any batch.
+
+    Its `precision` is float32, or, set before it forecasts, bfloat16, where convolutions and matrix products of the
+    network may have three digits.
     """
+
+    precision: Precision = "float32"
 
     def __init__(
         self,
@@ -100,6 +107,7 @@ class Trained(Forecaster):
             "config": json.dumps(self.config),
             "trained_on": json.dumps(self.facts),
             "product": self.product,
+            **({"precision": self.precision} if self.precision != "float32" else {}),
             **({"seed": str(self.seed)} if self._draws else {}),
         }
 
@@ -172,7 +180,9 @@ class Trained(Forecaster):
         scaled, known = scaling.scale(past[:, -self.past_frames :].to(device))
         last = torch.where(known[:, -1], scaled[:, -1], torch.nan)
         # Sample by sample, so that each one's noise is its own in any batch.
-        parts = [self._drawn(one, members) for one in scaled.split(1)] if self._draws else [whole(self.network, scaled)]
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            samples = scaled.split(1) if self._draws else []
+            parts = [self._drawn(one, members) for one in samples] or [whole(self.network, scaled)]
         return torch.cat(parts)[:, :steps].float(), last
 
     @property

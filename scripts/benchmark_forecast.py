@@ -31,7 +31,7 @@ from nowcast.data.archive import Archive, write_archive
 from nowcast.data.lazy import lazy_frames
 from nowcast.forecasting import forecast_archive, possible_starts
 from nowcast.program import run
-from nowcast.trained import Trained
+from nowcast.trained import Precision, Trained
 
 STEPS = 12
 REFERENCE = "extrapolation"
@@ -61,6 +61,7 @@ def main(
     methods: list[str] | None = None,
     counts: list[int] | None = None,
     side: int = 448,
+    precision: Precision = "float32",
     ending: str = ".nc",
 ) -> None:
     """Measure forecasting from archive to file.
@@ -72,6 +73,7 @@ def main(
         methods: baselines beside it; extrapolation, sprog and lagrangian_persistence unless given.
         counts: numbers of initial times for the memory curve; 8, 16 and 32 unless given. All methods make the first.
         side: of the square, in pixels.
+        precision: of the network, float32 or bfloat16.
         ending: .nc, .zarr or /.
     """
     counts = counts or [8, 16, 32]
@@ -84,7 +86,8 @@ def main(
         for name, count in jobs:
             said, say = multiprocessing.get_context("spawn").Pipe(duplex=False)
             process = multiprocessing.get_context("spawn").Process(
-                target=_measure, args=(name, count, str(square), f"{folder}/{name}{count}{ending}", checkpoint, say)
+                target=_measure,
+                args=(name, count, str(square), f"{folder}/{name}{count}{ending}", checkpoint, precision, say),
             )
             process.start()
             say.close()
@@ -126,10 +129,17 @@ def _draw(points: list[tuple[int, float]], path: Path) -> None:
     plt.close(figure)
 
 
-def _measure(name: str, count: int, square: str, output: str, checkpoint: str | None, say) -> None:  # type: ignore[no-untyped-def]
+def _measure(  # type: ignore[no-untyped-def]
+    name: str, count: int, square: str, output: str, checkpoint: str | None, precision: Precision, say
+) -> None:
     """Send forecasts a minute, processor seconds each, the share of time outside, and the peak of memory in MB."""
     archive = Archive.open(square)
-    forecaster = _network(checkpoint, archive) if name == "network" else baselines.create(name)
+    forecaster: Forecaster
+    if name == "network":
+        forecaster = _network(checkpoint, archive)
+        forecaster.precision = precision
+    else:
+        forecaster = baselines.create(name)
     starts = possible_starts(archive, forecaster.past_frames, 5)[:count]
     forecaster.forecast(torch.from_numpy(np.stack([archive.read(i) for i in starts[0]]))[None, :, None], STEPS)
     timed = Timed(forecaster)
@@ -140,10 +150,11 @@ def _measure(name: str, count: int, square: str, output: str, checkpoint: str | 
     say.send((60 * len(starts) / seconds, busy / len(starts), 1 - timed.seconds / seconds, peak))
 
 
-def _network(checkpoint: str | None, archive: Archive) -> Forecaster:
+def _network(checkpoint: str | None, archive: Archive) -> Trained:
     if checkpoint:
         return Trained.load(checkpoint)
     network = models.create(SMALL, past_frames=4, steps=STEPS).eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     facts = {"past_frames": 4, "steps": STEPS, "step_s": 300, "pixel_m": archive.grid.pixel_m}
     return Trained(network, facts, {"network": {"class_path": "nowcast.models.se_resunet.SEResUNet"}}, "untrained")
 

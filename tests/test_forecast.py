@@ -33,6 +33,7 @@ MISTAKES = {
         ["--baseline", "persistence", "--step_minutes", "7"],
         "cannot serve a step of 7 min",
     ),
+    "no network": (["--baseline", "persistence", "--precision", "bfloat16"], "--precision bfloat16 is for checkpoints"),
     "no batch": (["--baseline", "persistence", "--batch_size", "0"], "--batch_size is above 0, not 0"),
     "no process": (["--baseline", "persistence", "--jobs", "0"], "--jobs is above 0, not 0"),
     "no time": (["--baseline", "persistence", "--step_minutes", "0"], "--step_minutes is above 0, not 0"),

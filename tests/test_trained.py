@@ -79,3 +79,15 @@ def test_an_ensemble_of_nobody_is_refused(members: int, past: torch.Tensor) -> N
     for spec in (MEMBERS, {"name": "quantiles", "network": INSIDE}):
         with pytest.raises(InputError, match=f"at least 1 member, not {members}"):
             trained(spec).ensemble(past, 2, members)
+
+
+def test_half_precision_is_close_and_says_so(past: torch.Tensor) -> None:
+    forecaster = trained(INSIDE)
+    whole = forecaster.forecast(past, 2)
+    assert "precision" not in forecaster.describe()
+    forecaster.precision = "bfloat16"
+    half = forecaster.forecast(past, 2)
+    assert forecaster.describe()["precision"] == "bfloat16"
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, whole)
+    torch.testing.assert_close(half, whole, rtol=0.1, atol=0.05)
