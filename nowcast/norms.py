@@ -32,7 +32,8 @@ class GroupNorm(nn.GroupNorm):
         own = self.num_groups, self.weight, self.bias, self.eps
         if torch.compiler.is_exporting():  # to a graph that holds for any size, and for any layout
             return torch.group_norm(x.contiguous(), *own)
-        if torch.compiler.is_compiling() or x.device.type != "cpu" or x.is_contiguous():
+        last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+        if torch.compiler.is_compiling() or x.device.type != "cpu" or not last:
             return torch.group_norm(x, *own)
         normed: torch.Tensor = _ChannelsLast.apply(x, self.weight, self.bias, self.num_groups, self.eps)
         return normed

@@ -191,7 +191,9 @@ def test_workers_take_devices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     asked: list[str] = []
-    monkeypatch.setattr("nowcast.sources.Trained.load", lambda path, device, product: asked.append(device))
+    monkeypatch.setattr(
+        "nowcast.sources.Trained.load", lambda path, device, product: asked.append(device) or tiny_network()
+    )
     source = Source("best.ckpt", devices=cuda_devices("auto"))
     for worker in range(4):
         source.load(worker)
