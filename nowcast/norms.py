@@ -4,7 +4,8 @@ On a CPU, PyTorch's own (2.13) has two faults with channels-last maps. Of few ch
 on one core, batch 8 of 128² with 16 channels, its backward pass takes 12 ms, and 38 in bfloat16; after turning the maps
 it takes 7 and 3. And it sums all pixels of a channel in one float32, one after the other: of mostly dry radar, whose
 pixels are mostly equal, mean and scale are off by 0.06 standard deviations on 704², and by another amount with another
-number of threads. Here sums are over strips of few rows and put together in float64, and are off by less than 0.0001.
+number of threads. Here sums are over strips of few rows and put together in float64, and are off by less than 0.0001;
+but not on maps of up to 128², where torch's are off by 0.001 and training is faster with them.
 """
 
 import math
@@ -18,7 +19,7 @@ from torch.autograd.function import once_differentiable
 # Channels from which maps are best read as they lie, in the forward and in the backward pass.
 MANY = {torch.float32: (8, 32), torch.bfloat16: (16, 128)}
 STRIP = 2048  # pixels whose sums in float32 are precise enough
-AS_IT_IS = {torch.float32: 2 * STRIP, torch.bfloat16: 128 * STRIP}  # pixels that go without strips
+AS_IT_IS = {torch.float32: 8 * STRIP, torch.bfloat16: 128 * STRIP}  # pixels that go without strips
 
 
 class GroupNorm(nn.GroupNorm):
