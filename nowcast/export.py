@@ -178,7 +178,12 @@ def _save(program: torch.export.ExportedProgram, path: Path, facts: str) -> None
 
 
 def _normed(
-    x: torch.Tensor, groups: int, weight: torch.Tensor | None, bias: torch.Tensor | None, eps: float, *_: Any
+    x: torch.Tensor,
+    groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,  # graphs leave out what is PyTorch's default
+    *_: Any,
 ) -> torch.Tensor:
     """Group norm by means along one axis after the other.
 

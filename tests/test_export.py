@@ -21,6 +21,7 @@ from nowcast.export import OTHER, difference, export
 from nowcast.exported import METADATA, Exported, ExportedNetwork
 from nowcast.models.members import Members
 from nowcast.models.quantiles import Quantiles
+from nowcast.norms import GroupNorm
 from nowcast.trained import Trained
 from tests.programs import ROOT, run
 from tests.test_train import folder as folder  # small archives and their config
@@ -254,3 +255,27 @@ def test_programs_export_and_forecast_with_the_export(folder: Path, archive_path
     wrong = run("nowcast.export", "--checkpoint", tmp_path / "run", "--output", tmp_path / "n.pt2", "--format", "onnx")
     assert wrong.returncode == 2
     assert "must end in .pt2 for --format torch-export or .onnx" in wrong.stderr
+
+
+class Normed(nn.Module):
+    """A group norm of the past, channels-last as networks have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = GroupNorm(2, 8)
+
+    def forward(self, past: torch.Tensor) -> torch.Tensor:
+        return self.norm(past.flatten(1, 2)).unflatten(1, (8, 1))[:, :1]
+
+
+def test_onnx_norms_large_dry_fields_precisely(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    trained = as_trained(Normed(), past_frames=8)
+    export(trained, tmp_path / "n.onnx")
+    torch.manual_seed(1)
+    past = 0.3 + (torch.rand(1, 8, 1, 640, 704) < 0.1) * torch.rand(1, 8, 1, 640, 704) * 2
+    with torch.no_grad():
+        wanted = trained.network.double()(past.double())
+        got = nowcast.load(tmp_path / "n.onnx").network(past)
+    assert (got - wanted).abs().max() < 1e-4 * wanted.abs().max()
