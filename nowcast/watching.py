@@ -87,8 +87,12 @@ class Watch:
         assert self._grid is not None
         lead = [round(self.step_s * (step + 1)) for step in range(self.steps)]
         layout = Layout(self._grid, lead, attributes(self._forecaster, [path.name for path in landed]))
-        with told_when_full(self.output), told_as_os_error(self.output), ForecastWriter(self.output, layout) as writer:
-            writer.append(newest, rate)
+        with (
+            told_when_full(self.output),
+            told_as_os_error(self.output),
+            ForecastWriter(self.output, layout, np.array([newest])) as file,
+        ):
+            file.append(layout.pack({"rain_rate": rate}))
         self._latest = newest
         waited = time.time() - max(path.stat().st_mtime for path in landed if path.exists())
         self.say(f"{newest}: {self.output}, {waited:.1f} s after the last file was written")

@@ -37,10 +37,11 @@ def write(
 
     path.parent.mkdir(exist_ok=True)
     layout = Layout(grid or archive.grid, [60 * lead for lead in minutes], {"model": model})
-    with ForecastWriter(path, layout) as writer:
-        for start in starts:
-            init_time = archive.times[start]
-            writer.append(init_time, np.stack([(rate or truth)(init_time, lead) for lead in minutes]))
+    init_times = archive.times[list(starts)]
+    with ForecastWriter(path, layout, init_times) as writer:
+        for init_time in init_times:
+            fields = np.stack([(rate or truth)(init_time, lead) for lead in minutes])
+            writer.append(layout.pack({"rain_rate": fields}))
     return path
 
 

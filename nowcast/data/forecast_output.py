@@ -5,10 +5,11 @@ holds the recipe of the run. What is there when a run starts again need not be m
 its name when it holds all.
 """
 
+import itertools
 import json
+import math
 import os
 import shutil
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from typing import Any, Literal
 import numpy as np
 
 from nowcast.contracts import InputError
-from nowcast.data.forecast_file import ForecastFile, ForecastWriter
+from nowcast.data.forecast_file import ForecastFile, ForecastWriter, deflated
 from nowcast.data.forecast_layout import Layout
 from nowcast.data.unfinished import locked, told_as_os_error, told_when_full, unfinished_folder
 
 Existing = Literal["refuse", "overwrite", "resume"]
 RECIPE = "recipe.json"
+LENGTH = np.dtype("<u8")  # of a map in bytes
 
 
 class ForecastOutput(ABC):
@@ -151,7 +153,7 @@ class ForecastOutput(ABC):
 
 
 class SingleFile(ForecastOutput):
-    """One NetCDF4 file. Forecasts wait compressed in the hidden folder, for a half-written HDF5 file is lost."""
+    """One NetCDF4 file. Forecasts wait in the hidden folder as it will hold them, for a half-written one is lost."""
 
     def has(self, number: int) -> bool:
         """Whether a forecast is there already."""
@@ -160,26 +162,27 @@ class SingleFile(ForecastOutput):
     def write(self, number: int, fields: Mapping[str, np.ndarray]) -> None:
         """Put away a forecast."""
         packed = self.layout.pack(fields)
-        content = b"".join(packed[field.name].tobytes() for field in self.layout.fields)
-        write_whole(self._place(number), zlib.compress(content, 1))
+        maps = [one for field in self.layout.fields for one in deflated(packed[field.name])]
+        write_whole(self._place(number), b"".join([np.array([*map(len, maps)], LENGTH).tobytes(), *maps]))
 
     def _show(self) -> None:
-        with told_as_os_error(self.path), ForecastWriter(self.work / "whole.nc", self.layout) as writer:
-            for number, time in enumerate(self.init_times):
-                writer.append_packed(time, self._read(number))
+        with told_as_os_error(self.path), ForecastWriter(self.work / "whole.nc", self.layout, self.init_times) as file:
+            for number in range(len(self.init_times)):
+                file.append_deflated(self._read(number))
         os.replace(self.work / "whole.nc", self.path)
 
-    def _read(self, number: int) -> dict[str, np.ndarray]:
-        values = np.frombuffer(zlib.decompress(self._place(number).read_bytes()), dtype=np.uint16)
-        shapes = [self.layout.shape(field) for field in self.layout.fields]
-        parts = np.split(values, np.cumsum([np.prod(shape) for shape in shapes])[:-1])
+    def _read(self, number: int) -> dict[str, list[bytes]]:
+        counts = [math.prod(self.layout.shape(field)[:-2]) for field in self.layout.fields]
+        with open(self._place(number), "rb") as file:
+            lengths = np.frombuffer(file.read(LENGTH.itemsize * sum(counts)), LENGTH)
+            maps = iter([file.read(length) for length in lengths])
         return {
-            field.name: part.reshape(shape)
-            for field, part, shape in zip(self.layout.fields, parts, shapes, strict=True)
+            field.name: list(itertools.islice(maps, count))
+            for field, count in zip(self.layout.fields, counts, strict=True)
         }
 
     def _place(self, number: int) -> Path:
-        return self.work / f"{number:06d}.zz"
+        return self.work / f"{number:06d}.maps"
 
 
 class Folder(ForecastOutput):
@@ -224,8 +227,11 @@ class FileEach(Folder):
     def write(self, number: int, fields: Mapping[str, np.ndarray]) -> None:
         """Put away a forecast."""
         hidden, (place,) = self.work / f"{number}.nc", self._places(number)
-        with told_as_os_error(self.path), ForecastWriter(hidden, self.layout) as writer:
-            writer.append_packed(self.init_times[number], self.layout.pack(fields))
+        with (
+            told_as_os_error(self.path),
+            ForecastWriter(hidden, self.layout, self.init_times[number : number + 1]) as file,
+        ):
+            file.append(self.layout.pack(fields))
         self.path.mkdir(parents=True, exist_ok=True)
         os.replace(hidden, place)
 

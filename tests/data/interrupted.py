@@ -20,7 +20,7 @@ from nowcast.forecasting import forecast_archive, possible_starts
 NUMBER = 10  # forecasts of a run
 DEADLY: dict[str, tuple[Any, str]] = {
     "replace": (os, "replace"),
-    "append": (ForecastWriter, "append_packed"),
+    "append": (ForecastWriter, "append_deflated"),
     "pack": (Field, "pack"),
     "tidy": (shutil, "rmtree"),
 }

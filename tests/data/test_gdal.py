@@ -53,8 +53,9 @@ def write_both(grid: Grid, folder: Path) -> list[Path]:
         coords={"time": times, "y": grid.y, "x": grid.x},
     )
     write_archive(archive, folder / "archive.nc")
-    with ForecastWriter(folder / "forecast.nc", Layout(grid, [300, 600], {})) as writer:
-        writer.append(times[1], rate)
+    layout = Layout(grid, [300, 600], {})
+    with ForecastWriter(folder / "forecast.nc", layout, times[1:]) as writer:
+        writer.append(layout.pack({"rain_rate": rate}))
     return [folder / "archive.nc", folder / "forecast.nc"]
 
 
