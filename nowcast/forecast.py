@@ -8,6 +8,7 @@ from nowcast.contracts import Forecaster, InputError
 from nowcast.data.archive import Archive, Grid
 from nowcast.data.forecast_file import ForecastFile
 from nowcast.data.forecast_output import Existing
+from nowcast.data.windows import check_step
 from nowcast.forecasting import Processes, Wanted, choose_starts, forecast_archive, possible_starts
 from nowcast.products import Product
 from nowcast.program import run
@@ -101,6 +102,7 @@ def forecast(
     archive = Archive.open(str(input))
     step_minutes = step_minutes or archive.step_s / 60
     steps = count_steps(minutes, step_minutes)
+    check_step(archive, step_minutes)  # before the memory of a tile is measured
     forecaster = source.fit(trained, archive.grid, archive.paths[0], step_minutes)
     starts = choose_starts(archive, possible_starts(archive, forecaster.past_frames, step_minutes), init)
     existing: Existing = "overwrite" if overwrite else "resume" if resume else "refuse"

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
+from nowcast.allocator import keep_freed_memory
 from nowcast.contracts import InputError
 from nowcast.quiet import calm
 
@@ -40,6 +41,7 @@ def run(function: Callable[..., Any], arguments: Sequence[str] | None = None) ->
         arguments: instead of the command line's.
     """
     calm()
+    keep_freed_memory()
     spec = sys.modules[function.__module__].__spec__  # of the file run by python -m, whose module is called __main__
     parser = Parser(
         prog=f"python -m {spec.name}" if spec else None,

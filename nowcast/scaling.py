@@ -4,6 +4,8 @@ Networks see reflectivity divided by 30, clipped at 0 dBZ from below: dry (and a
 0, 1 mm/h is 0.77 and 100 mm/h is 1.83. Multiplicative errors of rain are additive there.
 """
 
+import math
+
 import torch
 
 # Marshall and Palmer (1948), Z = a R^b; the defaults of every conversion in nowcast.
@@ -15,12 +17,12 @@ NAME = "dbz/30 from 0 dBZ, Z = 200 R^1.6"  # written into checkpoints; a network
 
 def rate_to_dbz(rate: torch.Tensor, a: float = ZR_A, b: float = ZR_B) -> torch.Tensor:
     """Reflectivity in dBZ of a rate in mm/h by Z = a R^b; −inf where it is dry, NaN stays NaN."""
-    return 10 * torch.log10(a * rate.clamp_min(0) ** b)
+    return 10 * b * torch.log10(rate.clamp_min(0)) + 10 * math.log10(a)
 
 
 def dbz_to_rate(dbz: torch.Tensor, a: float = ZR_A, b: float = ZR_B) -> torch.Tensor:
     """Rate in mm/h of a reflectivity in dBZ by Z = a R^b; 0 at −inf dBZ, NaN stays NaN."""
-    return (10 ** (dbz / 10) / a) ** (1 / b)
+    return torch.exp(dbz * (math.log(10) / (10 * b)) - math.log(a) / b)
 
 
 def scale(rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

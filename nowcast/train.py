@@ -27,6 +27,7 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
+from nowcast.allocator import keep_freed_memory
 from nowcast.baselines.persistence import Persistence
 from nowcast.benchmarking.cases import commit
 from nowcast.callbacks.bar import Bar
@@ -249,6 +250,7 @@ def rainiest_case(data: RadarData, forecaster: Trained) -> Case:
 def main(arguments: list[str] | None = None) -> None:
     """Train, test and leave a run folder."""
     calm()
+    keep_freed_memory()
     with honest_exit():
         torch.set_float32_matmul_precision("high")
         words = with_underscores(sys.argv[1:] if arguments is None else arguments)

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nowcast import baselines, models
+from nowcast.allocator import keep_freed_memory
 from nowcast.contracts import Forecaster, InputError
 from nowcast.data.archive import Archive, write_archive
 from nowcast.data.lazy import lazy_frames
@@ -133,6 +134,7 @@ def _measure(  # type: ignore[no-untyped-def]
     name: str, count: int, square: str, output: str, checkpoint: str | None, precision: Precision, say
 ) -> None:
     """Send forecasts a minute, processor seconds each, the share of time outside, and the peak of memory in MB."""
+    keep_freed_memory()
     archive = Archive.open(square)
     forecaster: Forecaster
     if name == "network":
