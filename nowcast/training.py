@@ -36,6 +36,7 @@ class NowcastTask(pl.LightningModule):
         warmup: share of the run, in steps or of its time budget, in which the learning rate rises.
         thresholds: in mm/h, of the categorical scores.
         channels_last: whether convolutions see channels-last memory, which most devices favour.
+        compile: whether training steps are compiled by torch.compile, which takes minutes at first and pays on GPUs.
 
     Raises:
         InputError: for a number that is none of such.
@@ -50,6 +51,7 @@ class NowcastTask(pl.LightningModule):
         warmup: float = 0.05,
         thresholds: Sequence[float] = (0.1, 1.0, 5.0),
         channels_last: bool = True,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup <= 1 or min(thresholds, default=1) <= 0:
@@ -62,6 +64,8 @@ class NowcastTask(pl.LightningModule):
         self.thresholds = tuple(thresholds)
         if channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Not the network itself, which forecasts of any size are asked for.
+        self.taught = torch.compile(taught) if compile else taught
         self.config: dict[str, Any] | None = None  # class paths and arguments that built this; see `build`
         self.skill: dict[str, Scores] = {}
         self.losses = [0.0, 0]  # sum over the windows of this epoch so far, and how many there were, in this process
@@ -81,10 +85,7 @@ class NowcastTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """One step of the loss over known pixels."""
-        past, _ = scaling.scale(batch["past"])
-        target, known = scaling.scale(batch["future"])
-        forecast, target, known, extra = lesson(self.network, past, target, known, self._progress())
-        loss = self._loss(forecast, target, known) + extra
+        loss = self.taught(self.network, self.loss, batch["past"], batch["future"], self._progress())
         self._batch = batch
         if not torch.isfinite(loss):
             self._give_up("loss", loss.item())
@@ -124,7 +125,7 @@ class NowcastTask(pl.LightningModule):
         """Loss and skill of one batch."""
         forecast = self.network(scaling.scale(batch["past"])[0])
         past, future = (centre(frames, margin_of(self.network)) for frames in (batch["past"], batch["future"]))
-        loss = self._loss(forecast, *scaling.scale(future))
+        loss = compared(self.network, self.loss, forecast, *scaling.scale(future))
         self.log("val_loss", loss, prog_bar=True, batch_size=len(past), sync_dist=True)
         self.skill["network"].update(as_rate(point(self.network, forecast), past), future)
 
@@ -181,17 +182,6 @@ class NowcastTask(pl.LightningModule):
             "data": self._data().facts(),
         }
 
-    def _loss(self, forecast: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        made, wanted = list(forecast.shape), list(target.shape)
-        if output_of(self.network):  # several fields for each one observed
-            made[2] = wanted[2] = 1
-        if made != wanted:
-            raise InputError(
-                f"the network makes forecasts of {tuple(forecast.shape)} for windows of {tuple(target.shape)} "
-                "(B, T_out, C, H, W); its steps and the data's must agree"
-            )
-        return self.loss(forecast, target, known)
-
     def _give_up(self, what: str, value: float) -> NoReturn:
         """Keep the batch and the weights that made a loss or gradient no number, and say where the batch is from."""
         batch = self._batch
@@ -226,6 +216,40 @@ class NowcastTask(pl.LightningModule):
 
     def _scores(self) -> Scores:
         return standard_scores(self._data().window.lead_times, self.thresholds)
+
+
+def taught(network: nn.Module, loss: Loss, past: torch.Tensor, future: torch.Tensor, progress: float) -> torch.Tensor:
+    """The loss of one training step, a scalar.
+
+    Args:
+        network: between scaled fields.
+        loss: of scaled fields.
+        past, future: (B, T_in, C, H, W) and (B, T_out, C, H, W) mm/h with NaN.
+        progress: share of the training that is done, from 0 to 1.
+    """
+    target, known = scaling.scale(future)
+    forecast, target, known, extra = lesson(network, scaling.scale(past)[0], target, known, progress)
+    return compared(network, loss, forecast, target, known) + extra
+
+
+def compared(
+    network: nn.Module, loss: Loss, forecast: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """The loss of a network's forecast, a scalar.
+
+    Raises:
+        InputError: when it is not of the target's shape.
+    """
+    made, wanted = list(forecast.shape), list(target.shape)
+    if output_of(network):  # several fields for each one observed
+        made[2] = wanted[2] = 1
+    if made != wanted:
+        raise InputError(
+            f"the network makes forecasts of {tuple(forecast.shape)} for windows of {tuple(target.shape)} "
+            "(B, T_out, C, H, W); its steps and the data's must agree"
+        )
+    value: torch.Tensor = loss(forecast, target, known)
+    return value
 
 
 def as_rate(scaled: torch.Tensor, past: torch.Tensor) -> torch.Tensor:

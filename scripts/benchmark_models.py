@@ -1,18 +1,20 @@
 """What every configured network costs: training step, latency and memory of a forecast, share of this machine's peak.
 
-    python scripts/benchmark_models.py                                     all of configs/model, a quarter of an hour
+    python scripts/benchmark_models.py                                     all of configs/model, some minutes
     python scripts/benchmark_models.py --names convlstm metnet --bf16
     python scripts/benchmark_models.py --names simvp --again               measured before, and changed since
+    python scripts/benchmark_models.py --device cuda --bf16 --compile --batch 64
 
 Each measurement runs in a process of its own, with a limit on time and on memory; one that breaks a limit is reported
 as such. Lines that the CSV has already are not measured again. Times are medians of `repeats` passes after one that is
 not counted, on random numbers, which cost what rain does.
 
 Forecast: the network alone, in eval mode, of one window. Its peak memory is how far the first pass of that size lifts
-the high-water mark of the process's resident memory, after a small one has loaded the libraries: activations,
-temporaries and the scratch space of libraries, without weights.
+the high-water mark of the process's resident memory, or of the GPU's, after a small one has loaded the libraries:
+activations, temporaries and the scratch space of libraries, without weights.
 
-Training step: forecast, loss of the config, backward pass and AdamW, of `batch` windows.
+Training step: forecast, loss of the config, backward pass and AdamW, of `batch` windows; compiled or not, as
+`nowcast.train` does it. Forecasts are never compiled.
 
 FLOPs are those of matrix products, convolutions and fused attention, two a multiplication with addition, as
 torch.utils.flop_counter finds them in the pass. Norms, gates, pooling, interpolation and grid_sample (advection,
@@ -35,7 +37,7 @@ from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import torch
@@ -47,7 +49,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nowcast import training
 from nowcast.contracts import InputError
-from nowcast.lessons import lesson
 from nowcast.program import run
 
 matplotlib.use("Agg")
@@ -55,11 +56,12 @@ from matplotlib import pyplot as plt
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "model"
 PAST_FRAMES, STEPS = 4, 12
-CPU = torch.device("cpu")
 LARGEST_TRAINED = 256  # size of the maps
 LIBRARIES = 32  # size of a first forecast
 UNIT_OF_RSS = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
 PEAKS = ("matmul", "convolution")
+# Sides of matrices, and maps × channels, that keep a device busy.
+MATRIX, MAPS = {"cpu": 1024, "cuda": 8192}, {"cpu": (4, 64), "cuda": (64, 256)}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Measurement:
     size: int
     batch: int
     threads: int
+    device: str  # "cpu" or "cuda"
+    mode: str  # "eager" or "compiled"
     parameters: int = 0
     seconds: float = math.nan
     flops: int = 0
@@ -81,7 +85,7 @@ class Measurement:
     @property
     def key(self) -> tuple[object, ...]:
         """What was measured."""
-        return self.name, self.task, self.precision, self.size, self.batch, self.threads
+        return self.name, self.task, self.precision, self.size, self.batch, self.threads, self.device, self.mode
 
     @property
     def rate(self) -> float:
@@ -103,6 +107,8 @@ def main(
     sizes: list[int] | None = None,
     batch: int = 4,
     bf16: bool = False,
+    device: Literal["cpu", "cuda"] = "cpu",
+    compile: bool = False,
     threads: int = 1,
     repeats: int = 3,
     most_seconds: float = 60.0,
@@ -117,6 +123,8 @@ def main(
         sizes: of square maps; 128, 256 and 512 by default. Training is measured up to 256.
         batch: windows of a training step.
         bf16: whether under autocast to bfloat16, as trainers do with precision bf16-mixed.
+        device: which computes.
+        compile: whether training steps are compiled, as with model.compile.
         threads: of PyTorch.
         repeats: passes of which the median counts.
         most_seconds: a measurement that takes longer is stopped.
@@ -128,11 +136,12 @@ def main(
     configs = {name: model_config(name) for name in names}
     table, limits = out.with_suffix(".csv"), Limits(repeats, most_seconds, most_gib)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    of_run = partial(Measurement, precision="bfloat16" if bf16 else "float32", threads=threads)
-    wanted = [of_run(name, "peak", size=0, batch=0) for name in PEAKS]
+    of_run = partial(Measurement, precision="bfloat16" if bf16 else "float32", threads=threads, device=device)
+    wanted = [of_run(name, "peak", size=0, batch=0, mode="eager") for name in PEAKS]
+    trained, mode = [size for size in sizes if size <= LARGEST_TRAINED], "compiled" if compile else "eager"
     for name in names:
-        wanted += [of_run(name, "forecast", size=size, batch=1) for size in sizes]
-        wanted += [of_run(name, "training", size=size, batch=batch) for size in sizes if size <= LARGEST_TRAINED]
+        wanted += [of_run(name, "forecast", size=size, batch=1, mode="eager") for size in sizes]
+        wanted += [of_run(name, "training", size=size, batch=batch, mode=mode) for size in trained]
     known = {m.key: m for m in read(table)}
     for blank in wanted:
         if again or blank.key not in known:
@@ -185,8 +194,11 @@ def answer(
 ) -> None:
     """Send what the work returns, or the blank with what stopped it."""
     most = int(limits.gib * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     try:
+        if blank.device == "cpu":
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        else:
+            torch.cuda.set_per_process_memory_fraction(min(most / torch.cuda.mem_get_info()[1], 1.0))
         sender.send(work(blank, config, limits.repeats))
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -200,71 +212,71 @@ def cost(blank: Measurement, config: Any, repeats: int) -> Measurement:
     torch.manual_seed(0)
     if blank.task == "peak":
         return peak(blank)
-    task = training.build(config)
+    task = training.build({**config, "compile": blank.mode == "compiled"}).to(blank.device)
     blank = replace(blank, parameters=sum(weight.numel() for weight in task.network.parameters()))
     measure = forecast if blank.task == "forecast" else training_step
     return measure(blank, task, repeats)
 
 
 def peak(blank: Measurement) -> Measurement:
-    """The fastest of 20 products of two 1024 × 1024 matrices, or 3×3 convolutions of 64 channels of 4 maps of 128²."""
-    dtype = getattr(torch, blank.precision)
+    """The fastest of 20 products of two large matrices, or of 3×3 convolutions of many channels of maps of 128²."""
+    where: dict[str, Any] = {"dtype": getattr(torch, blank.precision), "device": blank.device}
     if blank.name == "matmul":
-        one, other = torch.randn(2, 1024, 1024, dtype=dtype)
+        one, other = torch.randn(2, *[MATRIX[blank.device]] * 2, **where)
         work: Callable[[], torch.Tensor] = partial(torch.matmul, one, other)
     else:
-        layer = torch.nn.Conv2d(64, 64, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
-        maps = torch.randn(4, 64, 128, 128, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        work = partial(layer, maps)
+        maps, channels = MAPS[blank.device]
+        layer = torch.nn.Conv2d(channels, channels, 3, padding=1, **where).to(memory_format=torch.channels_last)
+        work = partial(layer, torch.randn(maps, channels, 128, 128, **where).to(memory_format=torch.channels_last))
     with torch.no_grad():
         work()
-        return replace(blank, seconds=min(seconds(work, CPU) for _ in range(20)), flops=count_flops(work))
+        times = [seconds(work, torch.device(blank.device)) for _ in range(20)]
+        return replace(blank, seconds=min(times), flops=count_flops(work))
 
 
 def forecast(blank: Measurement, task: training.NowcastTask, repeats: int) -> Measurement:
     """Latency, FLOPs and memory of a forecast."""
     network = task.network.eval().requires_grad_(False)
-    work = partial(network, torch.rand(blank.batch, PAST_FRAMES, 1, blank.size, blank.size))
-    with torch.no_grad(), autocast(blank.precision):
-        network(torch.rand(blank.batch, PAST_FRAMES, 1, LIBRARIES, LIBRARIES))
-        before = most_resident()
+    work = partial(network, torch.rand(blank.batch, PAST_FRAMES, 1, blank.size, blank.size, device=blank.device))
+    with torch.no_grad(), autocast(blank):
+        network(torch.rand(blank.batch, PAST_FRAMES, 1, LIBRARIES, LIBRARIES, device=blank.device))
+        before = most_held(blank.device)
         work()
-        held = most_resident() - before
-        time = median(seconds(work, CPU) for _ in range(repeats))
+        held = most_held(blank.device) - before
+        time = median(seconds(work, torch.device(blank.device)) for _ in range(repeats))
         return replace(blank, seconds=time, flops=count_flops(work), peak_bytes=held)
 
 
 def training_step(blank: Measurement, task: training.NowcastTask, repeats: int) -> Measurement:
     """Time and FLOPs of a training step."""
     optimiser = torch.optim.AdamW(task.parameters(), lr=task.learning_rate, weight_decay=task.weight_decay)
-    past = torch.rand(blank.batch, PAST_FRAMES, 1, blank.size, blank.size)
-    future = torch.rand(blank.batch, STEPS, 1, blank.size, blank.size)
-    known = torch.ones_like(future, dtype=torch.bool)
+    frames = torch.rand(blank.batch, PAST_FRAMES + STEPS, 1, blank.size, blank.size, device=blank.device)
+    past, future = frames.split([PAST_FRAMES, STEPS], dim=1)
 
-    def forward() -> torch.Tensor:
-        with autocast(blank.precision):
-            made, target, where, extra = lesson(task.network, past, future, known, 0.5)
-            loss: torch.Tensor = task.loss(made, target, where) + extra
-        return loss
+    def forward(step: Callable[..., torch.Tensor]) -> torch.Tensor:
+        with autocast(blank):
+            return step(task.network, task.loss, past, future, 0.5)
 
     def work() -> None:
-        loss = forward()
+        loss = forward(task.taught)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
 
     work()
-    time = median(seconds(work, CPU) for _ in range(repeats))
-    return replace(blank, seconds=time, flops=3 * count_flops(forward))
+    time = median(seconds(work, torch.device(blank.device)) for _ in range(repeats))
+    return replace(blank, seconds=time, flops=3 * count_flops(partial(forward, training.taught)))
 
 
-def autocast(precision: str) -> torch.autocast:
+def autocast(blank: Measurement) -> torch.autocast:
     """What a trainer's precision does: nothing for float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
+    return torch.autocast(blank.device, torch.bfloat16, enabled=blank.precision == "bfloat16")
 
 
-def most_resident() -> int:
-    """The most bytes that this process has had in memory so far."""
+def most_held(device: str) -> int:
+    """The most bytes that this process has had in memory, or on its GPU, so far."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT_OF_RSS
 
 
@@ -289,7 +301,8 @@ def cost_table(measured: list[Measurement], sizes: list[int]) -> Table:
     peaks = rates_of_machine(measured)
     machine = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in peaks.items())
     first = measured[0]
-    table = Table(title=f"{first.precision}, threads: {first.threads}, peak: {machine}", title_justify="left")
+    title = f"{first.precision}, {first.device}, threads: {first.threads}, peak: {machine}"
+    table = Table(title=title, title_justify="left")
     table.add_column("network")
     trained = [size for size in sizes if size <= LARGEST_TRAINED]
     for heading, columns in (("step, ms", trained), ("share", trained), ("latency, ms", sizes), ("share", sizes)):
