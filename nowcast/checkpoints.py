@@ -5,6 +5,7 @@ file says by itself whether it was cut off or changed.
 """
 
 import os
+import pickle
 import sys
 import zipfile
 from pathlib import Path
@@ -34,11 +35,15 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, or None where all its checksums are right."""
+    """What is wrong with a checkpoint file, or None where all its checksums are right and it is plain data."""
     try:
         with zipfile.ZipFile(path) as file:
             part = file.testzip()
-    except Exception as error:  # whatever a damaged file makes the reader raise
+        if part is None:
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:  # told here, for not every strategy of Lightning refuses it
+        return "it holds code"
+    except Exception as error:  # whatever a damaged file makes the readers raise
         return f"it is cut off or no checkpoint ({error})"
     return part and f"the checksum of {part} is wrong"
 

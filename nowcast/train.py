@@ -218,21 +218,26 @@ def prepare(cli: TrainCLI) -> None:
     print(f"the data alone come at {cli.datamodule.windows_per_second():.0f} windows/s")
 
 
-def test(cli: TrainCLI) -> None:
-    """Score the best checkpoint and persistence on the test windows: prints a table, writes skill files and a case."""
+def test(cli: TrainCLI, task: NowcastTask) -> None:
+    """Score the best checkpoint and persistence on the test windows: prints a table, writes skill files and a case.
+
+    Args:
+        cli: whose training has ended.
+        task: like the one that was trained, which may be left in shards.
+    """
     folder = cli.run_folder
     keeper = cli.trainer.checkpoint_callback
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
     if not best:
         raise InputError("no validation took place, so there is no best checkpoint to test; train at least one epoch")
-    cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=best, weights_only=True, verbose=False)
+    task.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    digest, config = hashlib.sha256(Path(best).read_bytes()).hexdigest(), cli.config_dump["model"]
+    forecaster = Trained(copy.deepcopy(task.network).eval(), cli.datamodule.facts(), config, digest)
+    cli.trainer.test(task, datamodule=cli.datamodule, verbose=False)
     if not cli.trainer.is_global_zero:
         return
-    assert cli.model.config is not None
-    digest = hashlib.sha256(Path(best).read_bytes()).hexdigest()
-    forecaster = Trained(cli.model.network.cpu().eval(), cli.datamodule.facts(), cli.model.config, digest)
     names = {"network": forecaster.name, "persistence": "persistence"}
-    skill = by_forecast({names[key]: scores.compute() for key, scores in cli.model.skill.items()})
+    skill = by_forecast({names[key]: scores.compute() for key, scores in task.skill.items()})
     Console(width=None if sys.stdout.isatty() else 120).print(comparison_table(skill))
     write_skill_csv(skill, folder / "skill.csv")
     plot_skill(skill, folder / "skill.png")
@@ -275,12 +280,13 @@ def main(arguments: list[str] | None = None) -> None:
         )
         if cli.trainer.is_global_zero:
             prepare(cli)
+        untrained = copy.deepcopy(cli.model)
         began = time.perf_counter()
         with memory_explained(cli.datamodule):
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
         cli.trainer.print(f"trained {cli.trainer.global_step} steps in {time.perf_counter() - began:.0f} s")
         if cli.config.test:
-            test(cli)
+            test(cli, untrained)
         tested = "skill.csv, skill.png, case.png, " if cli.config.test else ""
         left = f"best.ckpt, {tested}metrics.csv, samples, model_card.md, config.yaml"
         cli.trainer.print(f"results are in {cli.run_folder}: {left}")

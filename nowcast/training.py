@@ -1,7 +1,8 @@
 """NowcastTask, the one LightningModule (network, loss, scaling, optimiser, scores), and how a config builds it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,6 +64,7 @@ class NowcastTask(pl.LightningModule):
         self.network, self.loss = network, loss
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.thresholds = tuple(thresholds)
+        self.weights = sum(weight.numel() for weight in network.parameters())
         if channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Not the network itself, which forecasts of any size are asked for.
@@ -196,6 +198,16 @@ class NowcastTask(pl.LightningModule):
             "scaling": scaling.NAME,
             "data": self._data().facts(),
         }
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """The time in which each process has all weights, also of a model in shards; all processes enter it."""
+        model = self.trainer.strategy.model
+        if isinstance(model, FullyShardedDataParallel):
+            with FullyShardedDataParallel.summon_full_params(model, writeback=False):
+                yield
+        else:
+            yield
 
     def _clipped(self, most: float) -> torch.Tensor:
         """The norm of the whole gradient, which is scaled down to a norm of at most so much."""

@@ -21,7 +21,7 @@ def facts_of(task: NowcastTask, data: RadarData, config: dict[str, Any], commit:
     """
     return {
         "network": type(task.network).__name__,
-        "parameters": sum(weight.numel() for weight in task.network.parameters()),
+        "parameters": task.weights,
         "loss": type(task.loss).__name__,
         "windows": {split: sum(len(source.windows) for source in sources) for split, sources in data.sources.items()},
         "data": data.facts(),

@@ -42,8 +42,8 @@ def settle_loggers(trainer: Any, folder: Path, checkpoint: Path | None) -> None:
 
 
 def is_due(trainer: pl.Trainer, every_epochs: int) -> bool:
-    """Whether this process draws something at this validation: after every so many epochs, and at the last of all."""
-    if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero or not every_epochs:
+    """Whether something is drawn at this validation: after every so many epochs, and at the last of all."""
+    if trainer.state.fn != "fit" or trainer.sanity_checking or not every_epochs:
         return False
     return trainer.should_stop or (trainer.current_epoch + 1) % every_epochs == 0
 

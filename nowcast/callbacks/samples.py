@@ -40,13 +40,17 @@ class Samples(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Forecast and draw the cases, when it is time to."""
-        if not is_due(trainer, self.every_epochs):
-            return
+        if is_due(trainer, self.every_epochs):
+            with cast(NowcastTask, task).whole():
+                if trainer.is_global_zero:
+                    self._draw(trainer, cast(NowcastTask, task))
+
+    def _draw(self, trainer: pl.Trainer, task: NowcastTask) -> None:
         data: RadarData = trainer.datamodule  # type: ignore[attr-defined]
         self._chosen = self._chosen or rainiest(data, "val", self.cases)
         with undisturbed(), trainer.precision_plugin.forward_context():
             torch.manual_seed(SEED)
-            cases = [forecast_case(cast(NowcastTask, task), data, self._chosen[0], cut) for cut in self._chosen[1]]
+            cases = [forecast_case(task, data, self._chosen[0], cut) for cut in self._chosen[1]]
         self.folder.mkdir(parents=True, exist_ok=True)
         epoch = trainer.current_epoch + 1
         sheet, film = self.folder / f"epoch_{epoch:04}.png", self.folder / FILM

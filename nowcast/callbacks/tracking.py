@@ -69,7 +69,8 @@ class Tracking(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Draw skill by lead time."""
-        if not is_due(trainer, self.every_epochs) or not takes_pictures(trainer.loggers):
+        due = trainer.is_global_zero and is_due(trainer, self.every_epochs)
+        if not due or not takes_pictures(trainer.loggers):
             return
         skill = by_forecast({"network": cast(NowcastTask, task).skill["network"].compute()})
         plot_skill(skill, self.folder / SKILL)
