@@ -26,7 +26,7 @@ def lesson(
         known: where the target was observed, bool.
         progress: share of the training that is done, from 0 to 1.
     """
-    own = getattr(network, "lesson", None)
+    own, past = getattr(network, "lesson", None), _in_its_precision(network, past)
     if own:
         return own(past, target, known, progress)
     forecast, extra = train_forward(network, past, target, progress)
@@ -64,5 +64,17 @@ def whole(network: nn.Module, past: torch.Tensor, members: int | None = None) ->
         past: scaled.
         members: how many to draw, of a network that draws them (`MemberOutput`); None is as many as it is set to.
     """
-    padded = F.pad(past, [margin_of(network)] * 4)
+    padded = _in_its_precision(network, F.pad(past, [margin_of(network)] * 4))
     return network(padded) if members is None else network(padded, members)
+
+
+def ask(network: nn.Module, past: torch.Tensor) -> torch.Tensor:
+    """What a network makes of its past frames, margin included: (B, T_in, C, H, W) → (B, steps, K, h, w), scaled."""
+    forecast: torch.Tensor = network(_in_its_precision(network, past))
+    return forecast
+
+
+def _in_its_precision(network: nn.Module, past: torch.Tensor) -> torch.Tensor:
+    """Past frames as the weights are, which trainers have in half precision with `bf16-true`."""
+    weight = next(network.parameters(), past)
+    return past.to(weight.dtype)

@@ -192,13 +192,13 @@ def allow_imports(words: Sequence[str]) -> None:
 
 def tuned_batch_size(cli: TrainCLI) -> int:
     """The largest power of two of samples that the device holds, found by Lightning's tuner on copies."""
+    model, data = copy.deepcopy(cli.model), copy.deepcopy(cli.datamodule)
+    model.on_train_batch_end = lambda *_: None  # which would end the first trial, and with it all others
+    data.batch_size = 1  # of the first trial, whatever the tuner is told
+    trials = max(data.crops.samples // 2, 1).bit_length()
     with tempfile.TemporaryDirectory() as folder:
         trainer = LightningCLI.instantiate_trainer(cli, callbacks=[], logger=False, default_root_dir=folder)
-        data = copy.deepcopy(cli.datamodule)
-        most = data.crops.samples // 2
-        Tuner(trainer).scale_batch_size(
-            copy.deepcopy(cli.model), datamodule=data, init_val=1, max_trials=max(most.bit_length(), 1)
-        )
+        Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=1, max_trials=trials)
     return data.batch_size
 
 

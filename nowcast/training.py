@@ -18,7 +18,7 @@ from nowcast import scaling
 from nowcast.baselines.persistence import Persistence
 from nowcast.contracts import Batch, InputError
 from nowcast.data.datamodule import RadarData
-from nowcast.lessons import centre, lesson, margin_of, whole
+from nowcast.lessons import ask, centre, lesson, margin_of, whole
 from nowcast.losses import MAE, Loss
 from nowcast.models._output import output_of
 from nowcast.verification import Scores, all_reduce, standard_scores
@@ -136,7 +136,7 @@ class NowcastTask(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Loss and skill of one batch."""
-        forecast = self.network(scaling.scale(batch["past"])[0])
+        forecast = ask(self.network, scaling.scale(batch["past"])[0])
         past, future = (centre(frames, margin_of(self.network)) for frames in (batch["past"], batch["future"]))
         loss = compared(self.network, self.loss, forecast, *scaling.scale(future))
         self.log("val_loss", loss, prog_bar=True, batch_size=len(past), sync_dist=True)
@@ -169,8 +169,9 @@ class NowcastTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a linear warm-up and a cosine down to zero over the whole run."""
-        # Fused it is some milliseconds faster, and cannot tell Lightning of gradients that were scaled for float16.
-        fused = self.trainer.precision != "16-mixed"
+        # Fused it is some milliseconds faster, but not for gradients that are scaled (float16) or in shards.
+        sharded = isinstance(self.trainer.strategy.model, FullyShardedDataParallel)
+        fused = self.trainer.precision != "16-mixed" and not sharded
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused
         )

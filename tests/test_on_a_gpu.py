@@ -1,15 +1,17 @@
 """What computes on a GPU computes what it does on the CPU; skipped where there is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from nowcast import attention
 from nowcast.baselines.lagrangian_persistence import LagrangianPersistence
-from nowcast.contracts import InputError
+from nowcast.contracts import Batch, InputError
+from nowcast.data.dataset import unpacked
 from nowcast.memory import memory_explained
 from nowcast.norms import GroupNorm
 from nowcast.trained import Trained
@@ -38,14 +40,16 @@ def forward_and_back(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     """What a module makes of some maps, and the gradients of a sum of it, on the CPU."""
     torch.manual_seed(0)
     made = module(x.requires_grad_())
-    pull = torch.linspace(-1, 1, made.numel()).reshape(made.shape).to(x)
+    pull = torch.randn(made.shape).to(x)
     gradients = torch.autograd.grad((made * pull).sum(), [x, *module.parameters()], allow_unused=True)
     return [one.cpu() for one in (made.detach(), *gradients) if one is not None]
 
 
-def off(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Relative difference."""
-    return float((one.double() - other.double()).norm() / other.double().norm().clamp_min(1e-6))
+def off(got: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+    """The largest relative difference; what is nearly 0 beside the others, as gradients may be, is to be nearly 0."""
+    least = 1e-2 * max(float(one.detach().norm()) for one in wanted[1:] or wanted)
+    pairs = [(one.detach().double(), other.detach().double()) for one, other in zip(got, wanted, strict=True)]
+    return max(float((one - other).norm() / other.norm().clamp_min(least)) for one, other in pairs)
 
 
 @pytest.mark.parametrize("name", attention.names())
@@ -53,7 +57,7 @@ def test_attention(name: str) -> None:
     module, x = built(name).eval(), maps(name)
     wanted = forward_and_back(module, x.clone())
     got = forward_and_back(module.to(DEVICE), x.to(DEVICE))
-    assert [off(*pair) for pair in zip(got, wanted, strict=True)] == pytest.approx([0] * len(wanted), abs=1e-3)
+    assert off(got, wanted) < 1e-3
 
 
 @pytest.mark.parametrize("key", SMALL)
@@ -61,7 +65,16 @@ def test_networks(key: str) -> None:
     network, x = nudged(small(key)).eval(), torch.rand(2, 3, 1, 24, 20)
     wanted = forward_and_back(network, x.clone())
     got = forward_and_back(network.to(DEVICE).to(memory_format=torch.channels_last), x.to(DEVICE))
-    assert [off(*pair) for pair in zip(got, wanted, strict=True)] == pytest.approx([0] * len(wanted), abs=2e-3)
+    assert off(got, wanted) < 2e-3
+
+
+def test_hundredths_are_the_rates_of_the_cpu_to_the_last_bit() -> None:
+    codes, none = torch.from_numpy(np.arange(2**16, dtype=np.uint16).view(np.int16)), torch.empty(0)
+    here, there = (
+        unpacked(Batch(past=one, future=one, start=none, archive=none, corner=none))["past"].cpu()
+        for one in (codes, codes.to(DEVICE))
+    )
+    torch.testing.assert_close(there, here, rtol=0, atol=0, equal_nan=True)
 
 
 def test_group_norm_of_large_dry_maps_is_precise() -> None:
@@ -82,6 +95,8 @@ def test_advection_along_the_motion() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_scores(name: str) -> None:
+    if name == "sal":
+        pytest.importorskip("pysteps")
     here, there = (KINDS[name].make(LEAD_TIMES) for _ in range(2))
     forecast, observed = KINDS[name].fields()
     here.update(forecast, observed)
@@ -115,7 +130,7 @@ def test_a_compiled_step_is_the_step(archive_path: Path, tmp_path: Path) -> None
     for step in (taught, torch.compile(taught)):
         loss = step(task.network, task.loss, past().to(DEVICE), future, 0.5)
         made.append([loss, *torch.autograd.grad(loss, task.network.parameters())])
-    assert [off(*pair) for pair in zip(*made, strict=True)] == pytest.approx([0] * len(made[0]), abs=1e-3)
+    assert off(*made) < 1e-3
 
 
 def test_a_run_that_was_stopped_continues_exactly(archive_path: Path, tmp_path: Path) -> None:

@@ -201,6 +201,27 @@ def test_every_change_of_a_weight_is_seen(whole: Path, tmp_path: Path) -> None:
         to_continue_from(tmp_path)
 
 
+def test_code_in_a_checkpoint_does_not_run_when_a_run_is_resumed(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    checkpoint = torch.load(whole / "last.ckpt", weights_only=True)
+    torch.save({**checkpoint, "trap": Trap(tmp_path / "sprung")}, tmp_path / "run" / "last.ckpt")
+    got = run("nowcast.train", "--resume", tmp_path / "run")
+    assert got.returncode == 0, got.stderr
+    assert f"{tmp_path / 'run' / 'last.ckpt'} is damaged: it holds code" in got.stderr
+    assert f"continuing from {tmp_path / 'run' / 'best.ckpt'}" in got.stdout
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_again(whole: Path, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     shutil.copy(whole / "config.yaml", tmp_path / "run")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -62,17 +63,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "loading": {"batch_size": 4, "cache": str(folder / "cache")},
         },
         "model": {"network": network},
-        "trainer": {"accelerator": "cpu", "max_epochs": 2},
+        "trainer": {"accelerator": "cpu", "max_epochs": 2, "gradient_clip_val": 0.1},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     return folder
 
 
-def train(folder: Path, run: Path, *more: str, launch: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def train(
+    folder: Path, run: Path, *more: str, launch: tuple[str, ...] = (), program: str = "nowcast.train"
+) -> subprocess.CompletedProcess[str]:
     words = [
         "-m",
         *(["--"] if launch else []),
-        "nowcast.train",
+        program,
         "--config",
         str(folder / "tiny.yaml"),
         "--run",
@@ -105,11 +108,15 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+def torchrun() -> tuple[str, ...]:
+    return ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
+
+
 @pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
 def test_two_processes_train_and_measure_as_one_does(launcher: str, alone: Path, folder: Path) -> None:
     run = folder / launcher
-    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port())
-    done = train(folder, run, *TWO, "--data.loading.batch_size", "2", launch=torchrun if launcher == "torchrun" else ())
+    launch = torchrun() if launcher == "torchrun" else ()
+    done = train(folder, run, *TWO, "--data.loading.batch_size", "2", launch=launch)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 2/2") == 1
     assert {path.name for path in run.iterdir()} == {path.name for path in alone.iterdir()}
@@ -119,6 +126,25 @@ def test_two_processes_train_and_measure_as_one_does(launcher: str, alone: Path,
         seen, wanted = ([row[name] for row in table if name in row] for table in (steps, expected))
         assert len(wanted) == 2
         assert seen == pytest.approx(wanted, abs=1e-5), name
+    for mine, theirs in zip(*(scores(path) for path in (run, alone)), strict=True):
+        assert mine[:-1] == theirs[:-1]
+        assert mine[-1] == pytest.approx(theirs[-1], abs=1e-5, nan_ok=True), mine
+
+
+def test_shards_of_a_model_train_and_measure_as_the_whole_does(alone: Path, folder: Path) -> None:
+    """The norm of the gradient is that of all shards, samples are drawn, and the best weights are tested."""
+    run = folder / "shards"
+    words = [*TWO[:-1], "fsdp", "--data.loading.batch_size", "2"]
+    done = train(folder, run, *words, launch=torchrun(), program="tests.sharded")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in run.iterdir()} == {path.name for path in alone.iterdir()}
+    counted = [re.findall(r"parameters.*", (path / "model_card.md").read_text())[0] for path in (run, alone)]
+    assert counted[0] == counted[1]
+    seen, wanted = (rows(path / "metrics.csv") for path in (run, alone))
+    for name in ("gradient_norm", "train_loss", "val_loss", "val_mae/15min"):
+        mine, theirs = ([row[name] for row in table if name in row] for table in (seen, wanted))
+        assert len(theirs) >= 2
+        assert mine == pytest.approx(theirs, abs=1e-5), name
     for mine, theirs in zip(*(scores(path) for path in (run, alone)), strict=True):
         assert mine[:-1] == theirs[:-1]
         assert mine[-1] == pytest.approx(theirs[-1], abs=1e-5, nan_ok=True), mine

@@ -12,13 +12,14 @@ import torch
 import xarray as xr
 import yaml
 
-from nowcast.contracts import InputError
+from nowcast.contracts import Batch, InputError
 from nowcast.data.archive import write_archive
 from nowcast.data.datamodule import Crops, Loading, RadarData
+from nowcast.data.dataset import unpacked
 from nowcast.data.windows import Window
 from nowcast.memory import memory_explained
 from nowcast.trained import Trained
-from nowcast.training import build
+from nowcast.training import NowcastTask, build
 from nowcast.verification import standard_scores
 from tests.conftest import moving_rain
 from tests.programs import run
@@ -118,18 +119,32 @@ def test_memory_that_does_not_suffice_is_explained_with_numbers(archive_path: Pa
         raise RuntimeError("another")
 
 
-def test_the_batch_size_is_found_and_kept(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("room", "found"), [(100, 16), (6, 4), (1, 1)])
+def test_the_batch_size_is_found_and_kept(
+    room: int, found: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that has room for so many samples."""
+    step, sizes = NowcastTask.training_step, []
+
+    def narrow(self: NowcastTask, batch: Batch, batch_index: int) -> torch.Tensor:
+        sizes.append(len(batch["past"]))
+        if sizes[-1] > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(NowcastTask, "training_step", narrow)
     got = run(
         "nowcast.train", "--config", folder / "tiny.yaml", "--run", tmp_path / "run", "--test", "false",
         "--auto-batch", "--trainer.max_epochs", 1, "--data.crops.samples", 40,
     )  # fmt: skip
     assert got.returncode == 0, got.stderr
     assert got.stderr == ""
+    assert set(sizes) == {2**power for power in range(5) if 2**power <= max(2 * found, 16 * (room > 16))}
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["data"]["loading"]["batch_size"] == 16
+    assert config["data"]["loading"]["batch_size"] == found
     assert not config["auto_batch"]
-    assert "batches of 16" in got.stdout
-    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 40 // 16
+    assert f"batches of {found}" in got.stdout
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 40 // found
 
 
 def test_configs_take_no_code_from_elsewhere(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +191,7 @@ def test_averaged_weights_are_validated_tested_and_kept(folder: Path, tmp_path: 
     data.setup()
     trained = Trained.load(tmp_path / "run")
     scores = standard_scores(data.window.lead_times)
-    for batch in data.test_dataloader():
+    for batch in map(unpacked, data.test_dataloader()):
         scores.update(trained.forecast(batch["past"], 3), batch["future"])
     with open(tmp_path / "run" / "skill.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["forecast"] == "SEResUNet" and row["score"] == "mae"]

@@ -1,5 +1,7 @@
 """Training: a checkpoint stands alone and is data, a task is built from its config, masks reach the forecast."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +189,7 @@ def test_a_split_without_windows_is_named(archive_path: Path, tmp_path: Path) ->
 
 def test_the_loss_falls_and_bf16_and_channels_last_train_too(archive_path: Path, tmp_path: Path) -> None:
     finals = {}
-    for precision in ("32-true", "bf16-mixed"):
+    for precision in ("32-true", "bf16-mixed", "bf16-true"):
         pl.seed_everything(0, verbose=False)
         task = build(CONFIG)
         fit = trainer(tmp_path, max_epochs=8, precision=precision, enable_checkpointing=False)
@@ -197,6 +199,52 @@ def test_the_loss_falls_and_bf16_and_channels_last_train_too(archive_path: Path,
         finals[precision] = float(fit.callback_metrics["val_loss"])
         assert finals[precision] < before
     assert finals["bf16-mixed"] == pytest.approx(finals["32-true"], rel=0.1)
+    assert finals["bf16-true"] == pytest.approx(finals["32-true"], rel=0.2)
+
+
+class Gradients(pl.Callback):
+    """Keeps the gradient that each step was made with."""
+
+    def __init__(self) -> None:
+        self.seen: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, task: pl.LightningModule, *_: Any) -> None:
+        self.seen.append(torch.cat([weight.grad.flatten() for weight in task.parameters() if weight.grad is not None]))
+
+
+@pytest.mark.parametrize(("algorithm", "measure"), [("norm", torch.Tensor.norm), ("value", lambda x: x.abs().max())])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_and_their_norm_before_is_logged(
+    algorithm: str, measure: Callable[[torch.Tensor], torch.Tensor], precision: str, archive_path: Path, tmp_path: Path
+) -> None:
+    kept, logged = [], []
+    for most in (0.0, 1e-3):
+        pl.seed_everything(0, verbose=False)
+        steps = Gradients()
+        made = trainer(
+            tmp_path, gradient_clip_val=most, gradient_clip_algorithm=algorithm, precision=precision, callbacks=[steps],
+            enable_checkpointing=False, limit_train_batches=1,
+        )  # fmt: skip
+        made.fit(build(CONFIG), datamodule=radar(archive_path, tmp_path))
+        kept.append(steps.seen[0])
+        logged.append(float(made.callback_metrics["gradient_norm"]))
+    assert logged[1] == pytest.approx(logged[0]) == pytest.approx(float(kept[0].norm()))
+    assert measure(kept[0]) > 1e-3
+    assert float(measure(kept[1])) == pytest.approx(1e-3, rel=1e-3)
+    assert (kept[1] * kept[0] >= 0).all()
+
+
+def test_compiled_steps_train_as_others_do(archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As traced and differentiated by PyTorch's compiler; kernels of its own would take it half a minute."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    made = []
+    for compiled in (False, True):
+        pl.seed_everything(0, verbose=False)
+        task = build({**CONFIG, "compile": compiled})
+        fit = trainer(tmp_path, enable_checkpointing=False)
+        fit.fit(task, datamodule=radar(archive_path, tmp_path))
+        made.append([float(fit.callback_metrics[name]) for name in ("train_loss", "val_loss", "gradient_norm")])
+    assert made[1] == pytest.approx(made[0], rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,20 @@ def attend(
     """
     difference = (values.shape[2] - queries.shape[2]) // heads
     queries, keys, values = (
-        F.pad(rearrange(rows, "b n (heads d) -> b heads n d", heads=heads), (0, max(missing, 0)))
+        _split(rows, heads, max(missing, 0))
         for rows, missing in ((queries, difference), (keys, difference), (values, -difference))
     )
     averages = F.scaled_dot_product_attention(queries, keys, values, is_causal=causal, scale=scale)
     if difference < 0:
         averages = averages[..., :difference]
     return rearrange(averages, "b heads n d -> b n (heads d)")
+
+
+def _split(rows: torch.Tensor, heads: int, missing: int) -> torch.Tensor:
+    """(B, N, D) → (B, heads, N, D / heads + missing), zeros in what is missing."""
+    # Padded in three dimensions: in four, a single head of width 1 gets strides that kernels of GPUs do not take.
+    split = F.pad(rearrange(rows, "b n (heads d) -> (b n) heads d", heads=heads), (0, missing))
+    return rearrange(split, "(b n) heads d -> b heads n d", b=len(rows))
 
 
 def waves(length: int, count: int, like: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nowcast.contracts import InputError
 from nowcast.data import remote
-from nowcast.data.archive import Archive, pack, unpack
+from nowcast.data.archive import PACK_NODATA, Archive, pack, unpack
 
 BLOCK = 16  # pixels a side of the coarse maps that crops are chosen by
 SATURATION = 1.0  # mm/h at which rain counts 63 % of heavy rain in that choice
@@ -43,13 +43,19 @@ class Frames:
 
     def read(self, frames: np.ndarray, row: int, column: int, height: int, width: int) -> np.ndarray:
         """A cut-out (len(frames), height, width) in mm/h; what lies outside the grid is NaN."""
+        return unpack(self.packed(frames, row, column, height, width))
+
+    def packed(self, frames: np.ndarray, row: int, column: int, height: int, width: int) -> np.ndarray:
+        """The same as it is held, uint16 hundredths."""
         _, grid_height, grid_width = self.shape
         top, left = max(row, 0), max(column, 0)
         bottom, right = min(row + height, grid_height), min(column + width, grid_width)
-        rate = np.full((len(frames), height, width), np.nan, dtype=np.float32)
         inside = self._packed[frames, top:bottom, left:right]
-        rate[:, top - row : bottom - row, left - column : right - column] = unpack(inside)
-        return rate
+        if inside.shape[1:] == (height, width):
+            return inside
+        packed = np.full((len(frames), height, width), PACK_NODATA, dtype=np.uint16)
+        packed[:, top - row : bottom - row, left - column : right - column] = inside
+        return packed
 
     def __getstate__(self) -> dict:
         state = dict(self.__dict__)

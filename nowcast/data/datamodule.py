@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from nowcast.contracts import Batch, InputError
 from nowcast.data.archive import Archive
 from nowcast.data.cache import Frames
-from nowcast.data.dataset import Cut, Cuts, RainSampler, SameSource, Source, tiles
+from nowcast.data.dataset import Cut, Cuts, Packed, RainSampler, SameSource, Source, tiles, unpacked
 from nowcast.data.splits import Block, as_block
 from nowcast.data.synthetic import Synthesis, synthesize
 from nowcast.data.windows import Window, find_windows
@@ -147,8 +147,8 @@ class RadarData(pl.LightningDataModule):
         return self.loading.batch_size
 
     @batch_size.setter
-    def batch_size(self, size: int) -> None:
-        self.loading = replace(self.loading, batch_size=size)
+    def batch_size(self, size: int) -> None:  # the tuner halves 1 to 0
+        self.loading = replace(self.loading, batch_size=max(size, 1))
 
     def windows_per_second(self, seconds: float = 1.0) -> float:
         """How fast training batches come when nothing else is done, the first, for which workers start, not counted."""
@@ -179,6 +179,10 @@ class RadarData(pl.LightningDataModule):
             f"{self.sources['train'][archive].name} at {np.datetime64(start, 's')}, row {row}, column {column}"
             for archive, start, (row, column) in places
         ]
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Batches in mm/h, where they are needed."""
+        return unpacked(batch)
 
     def train_dataloader(self) -> DataLoader:
         """Random crops that favour rain."""
@@ -260,7 +264,7 @@ class RadarData(pl.LightningDataModule):
         workers = self.loading.workers
         context = multiprocessing.get_context(self.loading.start_method) if workers else None
         return DataLoader(
-            dataset,
+            Packed(dataset),
             num_workers=workers,
             multiprocessing_context=context,
             persistent_workers=workers > 0,

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from nowcast.contracts import Batch, InputError
+from nowcast.data.archive import PACK_NODATA, PACK_STEP
 from nowcast.data.cache import BLOCK, Frames
 
 
@@ -53,11 +54,15 @@ class Cuts(Dataset):
         self.sources, self.past_frames, self.size = list(sources), past_frames, size
 
     def __getitem__(self, cut: Cut) -> Batch:
+        return unpacked(self.packed(cut))
+
+    def packed(self, cut: Cut) -> Batch:
+        """A sample with hundredths of mm/h as `unpacked` takes them, which processes pass on in half the bytes."""
         source = self.sources[cut.source]
         frames = source.windows[cut.window]
         height, width = (self.size, self.size) if self.size else source.frames.shape[1:]
-        rate = torch.from_numpy(source.frames.read(frames, cut.row, cut.column, height, width))
-        rate = turned(rate, cut.turn).unsqueeze(1)  # (T, 1, H, W)
+        packed = source.frames.packed(frames, cut.row, cut.column, height, width)
+        rate = turned(torch.from_numpy(packed.view(np.int16)), cut.turn).unsqueeze(1)  # (T, 1, H, W)
         start = source.times[frames[self.past_frames - 1]].astype("datetime64[s]").astype(np.int64)
         return Batch(
             past=rate[: self.past_frames],
@@ -66,6 +71,28 @@ class Cuts(Dataset):
             archive=torch.tensor(cut.source),
             corner=torch.tensor([cut.row, cut.column]),
         )
+
+
+class Packed(Dataset):
+    """Samples of cuts as `Cuts.packed` gives them, for data loaders."""
+
+    def __init__(self, cuts: Cuts) -> None:
+        self.cuts = cuts
+
+    def __getitem__(self, cut: Cut) -> Batch:
+        return self.cuts.packed(cut)
+
+
+def unpacked(batch: Batch) -> Batch:
+    """A batch of hundredths of mm/h, the bits of uint16 in int16, in mm/h with NaN, on whatever device it is."""
+    return Batch(**{**batch, "past": _rate(batch["past"]), "future": _rate(batch["future"])})
+
+
+def _rate(packed: torch.Tensor) -> torch.Tensor:
+    # Divided by a tensor, since by a number a GPU multiplies with its inverse, which moves 0.1 mm/h below 0.1.
+    whole = torch.full((), 1 / PACK_STEP, device=packed.device)
+    rate = torch.where(packed < 0, packed + 2.0**16, packed.float()) / whole
+    return torch.where(packed == PACK_NODATA - 2**16, torch.nan, rate)
 
 
 def turned(field: torch.Tensor, turn: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from pyproj import CRS, Proj, Transformer
 
@@ -117,7 +118,7 @@ class OdimFiles(Images):
             "dataset1/what": {"product": "COMP", "prodname": "nowcast", "quantity": "RATE", **span, **scale},
         }
         buffer = io.BytesIO()
-        with package("h5py").File(buffer, "w") as file:
+        with h5py.File(buffer, "w") as file:
             for name, values in groups.items():
                 for key, value in values.items():
                     file.require_group(name).attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value

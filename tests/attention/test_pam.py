@@ -2,6 +2,7 @@
 
 import torch
 
+from nowcast.attention._tokens import _split
 from nowcast.attention.pam import PositionAttention
 from tests.attention.by_hand import attended, pixels
 
@@ -38,6 +39,12 @@ def test_the_bias_of_the_keys_has_no_effect():
     expected = module(x)
     module.key.bias.add_(3)
     torch.testing.assert_close(module(x), expected)
+
+
+def test_a_query_of_width_one_lies_in_memory_as_kernels_of_gpus_need_it():
+    split = _split(torch.randn(2, 35, 1), heads=1, missing=7)
+    assert split.shape == (2, 1, 35, 8)
+    assert split.stride() == (280, 8, 8, 1)
 
 
 def test_queries_and_keys_are_narrower_than_values():

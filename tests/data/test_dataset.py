@@ -10,10 +10,10 @@ import torch
 import xarray as xr
 from torch.utils.data import DataLoader
 
-from nowcast.contracts import InputError
-from nowcast.data.archive import Archive, write_archive
+from nowcast.contracts import Batch, InputError
+from nowcast.data.archive import Archive, unpack, write_archive
 from nowcast.data.cache import BLOCK, Frames
-from nowcast.data.dataset import Cut, Cuts, RainSampler, SameSource, Source, tiles, turned
+from nowcast.data.dataset import Cut, Cuts, RainSampler, SameSource, Source, tiles, turned, unpacked
 from nowcast.data.windows import find_windows
 from tests.conftest import moving_rain
 
@@ -39,6 +39,15 @@ def test_a_cut_holds_the_pixels_and_times_of_the_archive(rain: xr.Dataset, tmp_p
     assert np.array_equal(np.isnan(got), np.isnan(expected))
     assert sample["past"].shape == (2, 1, 16, 16)
     assert np.datetime64(int(sample["start"]), "s") == rain.time.values[4]
+
+
+def test_what_is_passed_on_in_hundredths_is_every_rate_that_files_hold() -> None:
+    packed = np.arange(2**16, dtype=np.uint16)
+    codes = torch.from_numpy(packed.view(np.int16))
+    none = torch.empty(0)
+    rate = unpacked(Batch(past=codes, future=codes[10:], start=none, archive=none, corner=none))
+    np.testing.assert_array_equal(rate["past"].numpy(), unpack(packed))
+    np.testing.assert_array_equal(rate["future"].numpy(), unpack(packed[10:]))
 
 
 def test_what_lies_beyond_the_grid_is_not_observed(rain: xr.Dataset, tmp_path: Path) -> None:

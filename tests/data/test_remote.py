@@ -15,6 +15,7 @@ from nowcast.contracts import InputError
 from nowcast.data import remote
 from nowcast.data.archive import Archive, write_archive
 from nowcast.data.datamodule import Crops, Loading, RadarData
+from nowcast.data.dataset import unpacked
 from nowcast.data.windows import Window
 from tests.conftest import moving_rain
 
@@ -48,7 +49,7 @@ def test_a_network_can_be_trained_on_archives_elsewhere(bucket: str, archive_pat
             crops=Crops(size=16, samples=4), loading=Loading(batch_size=4, cache=str(tmp_path)),
         )  # fmt: skip
         data.setup("fit")
-        return next(iter(data.train_dataloader()))["past"].numpy()
+        return unpacked(next(iter(data.train_dataloader())))["past"].numpy()
 
     np.testing.assert_array_equal(batch(bucket), batch(str(archive_path.parent)))
     decoded = set(tmp_path.glob("moving*.npy"))

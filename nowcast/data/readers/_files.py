@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import h5py
 import numpy as np
 
 from nowcast.contracts import InputError
@@ -59,7 +60,7 @@ def is_hdf5_with(path: Path, head: bytes, *names: str) -> bool:
     if not head.startswith(HDF5_SIGNATURE) or path.suffix in _NETCDF:
         return False
     try:
-        with package("h5py").File(path) as file:
+        with h5py.File(path) as file:
             return all(name[1:] in file.attrs if name.startswith("@") else name in file for name in names)
     except OSError:
         return False  # damaged; no reader will do better

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from pyproj import CRS
 
 from nowcast.contracts import InputError
-from nowcast.data.readers._files import is_hdf5_with, package, text
+from nowcast.data.readers._files import is_hdf5_with, text
 from nowcast.data.readers._reader import Frame, Reader, dbz_to_rate, make_grid, utc
 from nowcast.scaling import ZR_A, ZR_B
 
@@ -40,7 +41,7 @@ class KnmiHdf5(Reader):
 
     def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
         """The one frame of a file."""
-        with package("h5py").File(path) as file:
+        with h5py.File(path) as file:
             image, overview = file["image1"], file["overview"].attrs
             stored = image["image_data"][()]
             start, end = (_time(text(overview[f"product_datetime_{which}"])) for which in ("start", "end"))

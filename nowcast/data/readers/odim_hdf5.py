@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from pyproj import CRS, Proj
 
 from nowcast.contracts import InputError
-from nowcast.data.readers._files import is_hdf5_with, package, text
+from nowcast.data.readers._files import is_hdf5_with, text
 from nowcast.data.readers._reader import Frame, Reader, centres, dbz_to_rate, make_grid, utc
 from nowcast.scaling import ZR_A, ZR_B
 
@@ -45,7 +46,7 @@ class OdimHdf5(Reader):
 
     def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
         """The one frame of a file."""
-        with package("h5py").File(path) as file:
+        with h5py.File(path) as file:
             what = file["what"].attrs
             kind = text(what["object"])
             if kind not in _IMAGES:

@@ -13,12 +13,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 from pyproj import CRS, Proj
 
 from nowcast.contracts import InputError
 from nowcast.data.archive import Grid
-from nowcast.data.readers._files import is_hdf5_with, package, text
+from nowcast.data.readers._files import is_hdf5_with, text
 from nowcast.data.readers._reader import Frame, Reader, centres, dbz_to_rate, make_grid
 from nowcast.scaling import ZR_A, ZR_B
 
@@ -57,7 +58,7 @@ class SevirVil(Reader):
 
     def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
         """The frames of the event."""
-        with package("h5py").File(path) as file:
+        with h5py.File(path) as file:
             ids = [text(name) for name in file["id"][()]]
             if self.event is None and len(ids) != 1:
                 raise InputError(
