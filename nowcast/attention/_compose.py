@@ -51,7 +51,7 @@ class ScaledResidual(nn.Module):
     def __init__(self, branch: nn.Module) -> None:
         super().__init__()
         self.branch = branch
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.branch(x)

@@ -45,7 +45,7 @@ class LineAttention(nn.Module):
         self.line, self.positions = line, positions
         self.heads = split_into(f"axial heads of a {line}", heads, 1, channels)
         width = heads * max(reduced(channels, reduction, minimum=1) // heads, 1)
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
         self.query = nn.Linear(channels, width)
         self.key = nn.Linear(channels, width, bias=key_bias)
         self.value = nn.Linear(channels, channels)

@@ -45,7 +45,7 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.sign = 1 if form == "paper" else -1  # a softmax does not notice the maximum
         self.power = {None: 0.0, "root": -0.5, "pixels": -1.0}[divisor]
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = rearrange(x, "b c h w -> b c (h w)")

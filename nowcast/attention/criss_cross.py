@@ -47,7 +47,7 @@ class CrissCrossAttention(nn.Module):
             raise InputError(f"criss_cross needs a recurrence of 1 or more, not {recurrence}")
         self.recurrence = recurrence
         width = reduced(channels, reduction, minimum=1)
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
         self.query = nn.Conv2d(channels, width, 1)
         self.key = nn.Conv2d(channels, width, 1, bias=key_bias)
         self.value = nn.Conv2d(channels, channels, 1)

@@ -38,7 +38,7 @@ class PositionAttention(nn.Module):
     def __init__(self, channels: int, *, reduction: int = 8, key_bias: bool = False) -> None:
         super().__init__()
         width = reduced(channels, reduction, minimum=1)
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
         self.query = nn.Linear(channels, width)
         self.key = nn.Linear(channels, width, bias=key_bias)
         self.value = nn.Linear(channels, channels)

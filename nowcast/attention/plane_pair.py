@@ -48,8 +48,8 @@ class PlaneCrissCross(nn.Module):
     def __init__(self, plane: Plane) -> None:
         super().__init__()
         self.plane = plane
-        self.gamma = nn.Parameter(torch.zeros(()))
-        self.temperature = nn.Parameter(torch.ones(()))
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.temperature = nn.Parameter(torch.ones(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         points = rearrange(x, TURN[self.plane])

@@ -46,8 +46,8 @@ class PooledChannelAttention(nn.Module):
     def __init__(self, grid: int) -> None:
         super().__init__()
         self.grid = grid
-        self.gamma = nn.Parameter(torch.zeros(()))
-        self.temperature = nn.Parameter(torch.tensor(float(grid)))
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.temperature = nn.Parameter(torch.full((1,), float(grid)))
 
     def correction(self, x: torch.Tensor) -> torch.Tensor:
         cells = F.adaptive_avg_pool2d(at_least_single(x), self.grid)

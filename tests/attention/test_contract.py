@@ -212,6 +212,12 @@ def test_it_is_deterministic_once_trained(name):
 
 
 @every_mechanism
+def test_no_weight_is_without_dimensions(name):
+    """PyTorch makes no shards of such a weight."""
+    assert [key for key, weight in built(name).named_parameters() if weight.ndim == 0] == []
+
+
+@every_mechanism
 def test_weights_are_all_there_is_to_save(name):
     module, other, x = built(name).eval(), built(name, seed=5).eval(), maps(name)
     other.load_state_dict(module.state_dict())

@@ -214,6 +214,12 @@ def test_checkpointing_keeps_less_and_changes_no_gradient(key: str) -> None:
 
 
 @every
+def test_its_weights_can_be_in_shards(key: str) -> None:
+    """Of which PyTorch makes none of a weight without dimensions."""
+    assert [name for name, weight in small(key, attention="danet").named_parameters() if weight.ndim == 0] == []
+
+
+@every
 def test_its_state_is_all_there_is(key: str) -> None:
     network, past = nudged(small(key)), torch.rand(1, 3, 1, 13, 18)
     other = small(key)
