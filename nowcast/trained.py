@@ -181,9 +181,11 @@ class Trained(Forecaster):
         last = torch.where(known[:, -1], scaled[:, -1], torch.nan)
         # Sample by sample, so that each one's noise is its own in any batch.
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            samples = scaled.split(1) if self._draws else []
-            parts = [self._drawn(one, members) for one in samples] or [whole(self.network, scaled)]
-        return torch.cat(parts)[:, :steps].float(), last
+            if self._draws:
+                fields = torch.cat([self._drawn(one, members) for one in scaled.split(1)])
+            else:
+                fields = whole(self.network, scaled)
+        return fields[:, :steps].float(), last
 
     @property
     def _draws(self) -> bool:

@@ -169,7 +169,8 @@ class NowcastTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a linear warm-up and a cosine down to zero over the whole run."""
-        # Fused it is some milliseconds faster, but not for gradients that are scaled (float16) or in shards.
+        # Fused it is some milliseconds faster, but not for gradients that are scaled (float16) or do not lie in memory
+        # as their weights do (shards).
         sharded = isinstance(self.trainer.strategy.model, FullyShardedDataParallel)
         fused = self.trainer.precision != "16-mixed" and not sharded
         optimiser = torch.optim.AdamW(

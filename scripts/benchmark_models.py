@@ -293,6 +293,8 @@ def read(path: Path) -> Iterator[Measurement]:
         return
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
+            if set(row) != {field.name for field in fields(Measurement)}:
+                raise InputError(f"{path} has other columns than are measured now; remove it, or name another --out")
             yield Measurement(**{field.name: field.type(row[field.name]) for field in fields(Measurement)})  # type: ignore[operator]
 
 

@@ -255,6 +255,7 @@ def test_a_grid_finer_than_trained_is_refused(
         ["quickstart.yaml", "trainer/tensorboard.yaml"],
         ["quickstart.yaml", "trainer/wandb.yaml"],
         ["data/radar_events.yaml", "model/lagrangian.yaml", "trainer/cpu_bf16.yaml"],
+        ["data/radar_events.yaml", "model/rainnet.yaml", "trainer/gpu.yaml"],
     ],
     ids=lambda files: "+".join(files),
 )

@@ -59,7 +59,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.skip(x) + self.branch(x))
+        return F.relu(self.skip(x) + self.branch(x), inplace=True)
 
 
 def group_norm(channels: int, most: int = 8) -> GroupNorm:
