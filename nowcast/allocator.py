@@ -8,18 +8,19 @@ import ctypes
 import os
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-MOST = 2**27 - 1  # bytes of a map that is kept; larger ones are few and would leave gaps
+LARGEST_KEPT = 2**26 - 1  # bytes of a map; larger ones are few, and would leave gaps
+MOST_KEPT = 2**28  # bytes that are free
 OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> None:
     """Keep what is freed for the next maps, in this process and until it ends, unless the environment says otherwise.
 
-    A process then holds about as much as it held at most. Does nothing with other C libraries.
+    Does nothing with other C libraries.
     """
     if any(name in os.environ for name in OF_THE_USER):
         return
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
-        set_option(M_MMAP_THRESHOLD, MOST)
-        set_option(M_TRIM_THRESHOLD, MOST)
+        set_option(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        set_option(M_TRIM_THRESHOLD, MOST_KEPT)

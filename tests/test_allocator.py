@@ -14,16 +14,16 @@ from nowcast.allocator import keep_freed_memory
 {call}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(2**24, np.float32)
+np.ones(2**23, np.float32)
 before = faults()
 for _ in range(8):
-    np.ones(2**24, np.float32)
-print((faults() - before) * resource.getpagesize() / 2**26)
+    np.ones(2**23, np.float32)
+print((faults() - before) * resource.getpagesize() / 2**25)
 """
 
 
 def fresh_maps(call: str, **environment: str) -> float:
-    """How many of eight maps of 64 MiB, made and freed one after the other, came as fresh pages of the system."""
+    """How many of eight maps of 32 MiB, made and freed one after the other, came as fresh pages of the system."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     words = [sys.executable, "-c", PAGES.format(call=call)]
     return float(subprocess.run(words, env={**clean, **environment}, capture_output=True, check=True, text=True).stdout)

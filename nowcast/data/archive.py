@@ -216,8 +216,11 @@ def write_archive(dataset: xr.Dataset, path: str | os.PathLike) -> None:
 
 def pack(rate: np.ndarray) -> np.ndarray:
     """mm/h with NaN as uint16 hundredths (65535 where not observed; rates over 655.34 mm/h are cut to that)."""
-    hundredths = np.rint(np.nan_to_num(rate, nan=0.0) / PACK_STEP).clip(0, PACK_NODATA - 1)
-    return np.where(np.isnan(rate), PACK_NODATA, hundredths).astype(np.uint16)
+    hundredths = rate / PACK_STEP
+    np.rint(hundredths, out=hundredths)
+    np.clip(hundredths, 0, PACK_NODATA - 1, out=hundredths)
+    hundredths[np.isnan(rate)] = PACK_NODATA
+    return hundredths.astype(np.uint16)
 
 
 def unpack(packed: np.ndarray) -> np.ndarray:

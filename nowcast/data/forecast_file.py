@@ -17,7 +17,7 @@ from nowcast.data.archive import Grid
 from nowcast.data.forecast_layout import NODATA, Layout
 
 PACKED = np.dtype("<u2")
-LEVEL: Final = 2  # of zlib; of rain 4 takes half as long again and makes files a tenth smaller
+LEVEL: Final = 2  # of zlib; 4 takes half as long again and makes files a tenth smaller
 
 
 class ForecastWriter:
