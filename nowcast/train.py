@@ -282,7 +282,7 @@ def main(arguments: list[str] | None = None) -> None:
             prepare(cli)
         untrained = copy.deepcopy(cli.model)
         began = time.perf_counter()
-        with memory_explained(cli.datamodule):
+        with memory_explained(cli.datamodule, cli.model.network):
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
         cli.trainer.print(f"trained {cli.trainer.global_step} steps in {time.perf_counter() - began:.0f} s")
         if cli.config.test:

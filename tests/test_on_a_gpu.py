@@ -148,5 +148,5 @@ def test_memory_that_does_not_suffice_is_explained_with_numbers(archive_path: Pa
     task, data = build(CONFIG), radar(archive_path, tmp_path)
     task.network.register_forward_hook(lambda *_: torch.empty(2**42, device=DEVICE))
     said = r"the device's [\d.]+ GiB are not enough \([\d.]+ used by this training, [\d.]+ free\) for batches of 4"
-    with pytest.raises(InputError, match=said), memory_explained(data):
+    with pytest.raises(InputError, match=said), memory_explained(data, task.network):
         trainer(tmp_path, accelerator="gpu", devices=1, num_sanity_val_steps=0).fit(task, datamodule=data)

@@ -113,10 +113,17 @@ def test_memory_that_does_not_suffice_is_explained_with_numbers(archive_path: Pa
     task.network.register_forward_hook(lambda *_: torch.empty(2**50))
     data = radar(archive_path, tmp_path)
     said = r"main memory is not enough for batches of 4 windows of 3 \+ 4 frames, 16 × 16"
-    with pytest.raises(InputError, match=said), memory_explained(data):
+    with pytest.raises(InputError, match=said), memory_explained(data, task.network):
         trainer(tmp_path, num_sanity_val_steps=0).fit(task, datamodule=data)
-    with pytest.raises(RuntimeError, match="another"), memory_explained(data):
+    with pytest.raises(RuntimeError, match="another"), memory_explained(data, task.network):
         raise RuntimeError("another")
+    recurrent = build(
+        {"network": {"class_path": "nowcast.models.convlstm.ConvLSTM", "init_args": {"past_frames": 3, "steps": 4}}}
+    ).network
+    for network, advised in ((recurrent, True), (task.network, False)):
+        with pytest.raises(InputError) as caught, memory_explained(data, network):
+            torch.empty(2**50)
+        assert ("gradient checkpointing" in str(caught.value)) == advised
 
 
 @pytest.mark.parametrize(("room", "found"), [(100, 16), (6, 4), (1, 1)])
