@@ -150,6 +150,14 @@ def test_shards_of_a_model_train_and_measure_as_the_whole_does(alone: Path, fold
         assert mine[-1] == pytest.approx(theirs[-1], abs=1e-5, nan_ok=True), mine
 
 
+def test_weights_in_shards_are_not_averaged_and_it_is_said(folder: Path) -> None:
+    average = ["--config", str(ROOT / "configs" / "trainer" / "average.yaml")]
+    done = train(folder, folder / "averaged", *average, "--trainer.strategy", "fsdp", program="tests.sharded")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: weights in shards (--trainer.strategy fsdp) are not")
+    assert "Traceback" not in done.stderr
+
+
 def scores(run: Path) -> list[tuple]:
     with open(run / "skill.csv") as file:
         return [(*(row[name] for name in row if name != "value"), float(row["value"])) for row in csv.DictReader(file)]

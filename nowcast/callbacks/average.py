@@ -8,7 +8,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
+
+from nowcast.contracts import InputError
 
 
 class Average(EMAWeightAveraging):
@@ -23,6 +26,14 @@ class Average(EMAWeightAveraging):
 
     def __init__(self, decay: float = 0.999, start: int = 0) -> None:
         super().__init__(decay=decay, update_starting_at_step=start)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raise InputError for weights in shards, of which Lightning makes no average."""
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise InputError(
+                "weights in shards (--trainer.strategy fsdp) are not averaged; leave Average out, or use ddp"
+            )
+        super().setup(trainer, pl_module, stage)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
