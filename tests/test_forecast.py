@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from nowcast.sources import Source
 from tests.broken import BROKEN
 from tests.programs import run
 
@@ -51,6 +52,16 @@ def test_a_mistake_is_told_in_a_line(archive_path: Path, tmp_path: Path, mistake
     assert said in got.stderr
     assert len(got.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_cannot_be_is_told_before_memory_is_measured_for_tiles(
+    archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Source, "fit", lambda *_: pytest.fail("fitted to the archive"))
+    words = ["--baseline", "persistence", "--step_minutes", 7]
+    got = run("nowcast.forecast", "--input", archive_path, "--output", tmp_path / "f.nc", *words)
+    assert got.returncode == 2
+    assert "cannot serve a step of 7 min" in got.stderr
 
 
 def test_extrapolation_of_a_real_event_beats_persistence(real_events: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 import yaml
 
+from nowcast import models
 from nowcast.contracts import Batch, InputError
 from nowcast.data.archive import write_archive
 from nowcast.data.datamodule import Crops, Loading, RadarData
@@ -117,9 +118,7 @@ def test_memory_that_does_not_suffice_is_explained_with_numbers(archive_path: Pa
         trainer(tmp_path, num_sanity_val_steps=0).fit(task, datamodule=data)
     with pytest.raises(RuntimeError, match="another"), memory_explained(data, task.network):
         raise RuntimeError("another")
-    recurrent = build(
-        {"network": {"class_path": "nowcast.models.convlstm.ConvLSTM", "init_args": {"past_frames": 3, "steps": 4}}}
-    ).network
+    recurrent = models.create("convlstm", past_frames=3, steps=4)
     for network, advised in ((recurrent, True), (task.network, False)):
         with pytest.raises(InputError) as caught, memory_explained(data, network):
             torch.empty(2**50)

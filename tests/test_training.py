@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch._dynamo.backends.registry import lookup_backend
 
 from nowcast.contracts import InputError
 from nowcast.data.archive import Archive
@@ -197,6 +198,7 @@ def test_the_loss_falls_and_bf16_and_channels_last_train_too(archive_path: Path,
         before = float(fit.callback_metrics["val_loss"])
         fit.fit(task, datamodule=radar(archive_path, tmp_path))
         finals[precision] = float(fit.callback_metrics["val_loss"])
+        assert torch.isfinite(forecast_rate(task.network, past())).all()  # as sample pictures are made
         assert finals[precision] < before
     assert finals["bf16-mixed"] == pytest.approx(finals["32-true"], rel=0.1)
     assert finals["bf16-true"] == pytest.approx(finals["32-true"], rel=0.2)
@@ -236,8 +238,14 @@ def test_gradients_are_clipped_and_their_norm_before_is_logged(
 
 def test_compiled_steps_train_as_others_do(archive_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As traced and differentiated by PyTorch's compiler; kernels of its own would take it half a minute."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    made = []
+    made: list[list[float]] = []
+    graphs = []
+
+    def counted(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        graphs.append(len(made))
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
     for compiled in (False, True):
         pl.seed_everything(0, verbose=False)
         task = build({**CONFIG, "compile": compiled})
@@ -245,6 +253,7 @@ def test_compiled_steps_train_as_others_do(archive_path: Path, tmp_path: Path, m
         fit.fit(task, datamodule=radar(archive_path, tmp_path))
         made.append([float(fit.callback_metrics[name]) for name in ("train_loss", "val_loss", "gradient_norm")])
     assert made[1] == pytest.approx(made[0], rel=1e-3)
+    assert set(graphs) == {1}  # of the second training alone
 
 
 @pytest.mark.parametrize(

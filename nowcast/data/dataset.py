@@ -89,7 +89,7 @@ def unpacked(batch: Batch) -> Batch:
 
 
 def _rate(packed: torch.Tensor) -> torch.Tensor:
-    # Divided by a tensor, since by a number a GPU multiplies with its inverse, which moves 0.1 mm/h below 0.1.
+    # Divided by a tensor: instead of by a number a GPU multiplies by its inverse, and a last digit decides on events.
     whole = torch.full((), 1 / PACK_STEP, device=packed.device)
     rate = torch.where(packed < 0, packed + 2.0**16, packed.float()) / whole
     return torch.where(packed == PACK_NODATA - 2**16, torch.nan, rate)
