@@ -120,6 +120,39 @@ def test_a_pixel_is_nan_only_where_no_tile_can_say() -> None:
     torch.testing.assert_close(Tiled(strict, SIDE, OVERLAP).forecast(past, 2), strict.forecast(past, 2), equal_nan=True)
 
 
+class Narrowing(Plain):
+    """Sees air come in 20 pixels a step, over all borders but those of tiles in the upper left."""
+
+    def forecast(self, past: torch.Tensor, steps: int) -> torch.Tensor:
+        made = super().forecast(past, steps).clone()
+        for step in range(1, steps if past[0, 0, 0, 0, 0] > 0 else 1):
+            inside = torch.zeros(made.shape[-2:], dtype=torch.bool)
+            inside[20 * step : -20 * step, 20 * step : -20 * step] = True
+            made[:, step] = torch.where(inside, made[:, step], torch.nan)
+        return made
+
+
+class Only(Narrowing):
+    """One lead time of it."""
+
+    lead = 0
+
+    def forecast(self, past: torch.Tensor, steps: int) -> torch.Tensor:
+        return super().forecast(past, steps)[:, self.lead : self.lead + 1]
+
+
+def test_each_lead_time_is_blended_of_the_tiles_that_can_say_then() -> None:
+    past = smooth_fields()
+    past[..., 0, 0] = 0
+    tiles, one = Tiled(Narrowing(convolutions(2)), 128, 64), Only(convolutions(2))
+    one.network = tiles.forecaster.network
+    whole = tiles.forecast(past, 3)
+    assert 0 < whole[:, 2].isnan().sum() != whole[:, 0].isnan().sum()
+    for one.lead in range(3):
+        apart = Tiled(one, 128, 64).forecast(past, 3)
+        torch.testing.assert_close(whole[:, one.lead : one.lead + 1], apart, equal_nan=True)
+
+
 def test_seams_of_a_network_that_sees_all_do_not_show() -> None:
     """Against tiles that meet in the middle of overlaps, where the same measure finds seams."""
     plain = Plain(Centred())
