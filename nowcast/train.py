@@ -252,6 +252,13 @@ def rainiest_case(data: RadarData, forecaster: Trained) -> Case:
     return as_case(data, "test", dataset, cut, forecasts)
 
 
+def end_together(trainer: pl.Trainer) -> None:
+    """Have no process end while others write: one that fails in its last moment would have them ended, too."""
+    trainer.strategy.barrier()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Train, test and leave a run folder."""
     calm()
@@ -290,6 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
         tested = "skill.csv, skill.png, case.png, " if cli.config.test else ""
         left = f"best.ckpt, {tested}metrics.csv, samples, model_card.md, config.yaml"
         cli.trainer.print(f"results are in {cli.run_folder}: {left}")
+        end_together(cli.trainer)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, lazy_instance
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -74,6 +75,12 @@ class NowcastTask(pl.LightningModule):
         self.losses = [0.0, 0]  # sum over the windows of this epoch so far, and how many there were, in this process
         self._batch: Batch | None = None  # the last one that was trained on
         self._time_spent = 0.0  # share of the time budget, if there is one, the same in every process
+
+    def setup(self, stage: str) -> None:
+        """Have weights that will be in shards with channels first, before they are."""
+        if isinstance(self.trainer.strategy, FSDPStrategy):
+            # PyTorch restores the optimiser's state of weights with channels last in another order than theirs.
+            self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def on_train_epoch_start(self) -> None:
         """Begin a new mean loss."""
@@ -169,10 +176,7 @@ class NowcastTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a linear warm-up and a cosine down to zero over the whole run."""
-        # Fused it is some milliseconds faster, but not for gradients that are scaled (float16) or do not lie in memory
-        # as their weights do (shards).
-        sharded = isinstance(self.trainer.strategy.model, FullyShardedDataParallel)
-        fused = self.trainer.precision != "16-mixed" and not sharded
+        fused = self.trainer.precision != "16-mixed"  # some milliseconds faster, but not for gradients that are scaled
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused
         )

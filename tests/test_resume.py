@@ -136,11 +136,12 @@ def test_one_seed_makes_one_run(archive_path: Path, tmp_path: Path) -> None:
 LONG = ["--data.crops.samples", "160", "--trainer.log_every_n_steps", "1", "--checkpoint_every", "7"]
 
 
-def killed(words: list[str], run_folder: Path, step: int) -> None:
-    """Start a training and kill it as soon as its curves have come to a step."""
+def killed(words: list[str], run_folder: Path, step: int, program: str = "nowcast.train") -> None:
+    """Start a training and kill it, with all its processes, as soon as its checkpoints have come to a step."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "nowcast.train", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [sys.executable, "-m", program, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
     last = run_folder / "last.ckpt"
     while process.poll() is None:
         with suppress(FileNotFoundError):  # it is away for a moment while one takes the place of the other
@@ -148,7 +149,7 @@ def killed(words: list[str], run_folder: Path, step: int) -> None:
                 break
         time.sleep(0.02)
     assert process.poll() is None, process.communicate()[1].decode()
-    os.kill(process.pid, signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import xarray as xr
 import yaml
 
@@ -18,8 +19,10 @@ from nowcast.data.dataset import Cut, RainSampler, SameSource
 from tests.conftest import moving_rain
 from tests.data.test_dataset import source
 from tests.programs import ROOT
+from tests.test_resume import assert_same, curves, killed
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+IN_SHARDS = ["--trainer.devices", "2", "--trainer.strategy", "fsdp", "--data.loading.batch_size", "2"]
 EACH = ["--trainer.log_every_n_steps", "1", "--trainer.num_sanity_val_steps", "0"]
 
 
@@ -41,7 +44,7 @@ def test_every_tested_batch_goes_to_one_process_alone() -> None:
     cuts = [Cut(0, window, 0, 0) for window in range(11)]
     shares = [list(SameSource(cuts, 2, process, 4)) for process in range(4)]
     assert sorted(cut for share in shares for batch in share for cut in batch) == cuts
-    with pytest.raises(InputError, match="6 batches of 2 are too few for 7 processes"):
+    with pytest.raises(InputError, match=r"6 batches of 2 windows .* are too few for 7 processes"):
         SameSource(cuts, 2, 0, 7)
 
 
@@ -131,23 +134,44 @@ def test_two_processes_train_and_measure_as_one_does(launcher: str, alone: Path,
         assert mine[-1] == pytest.approx(theirs[-1], abs=1e-5, nan_ok=True), mine
 
 
-def test_shards_of_a_model_train_and_measure_as_the_whole_does(alone: Path, folder: Path) -> None:
-    """The norm of the gradient is that of all shards, samples are drawn, and the best weights are tested."""
+@pytest.fixture(scope="module")
+def shards(folder: Path) -> Path:
+    """Two processes with half of the weights each."""
     run = folder / "shards"
-    words = [*TWO[:-1], "fsdp", "--data.loading.batch_size", "2"]
-    done = train(folder, run, *words, launch=torchrun(), program="tests.sharded")
+    done = train(folder, run, *IN_SHARDS, launch=torchrun(), program="tests.sharded")
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in run.iterdir()} == {path.name for path in alone.iterdir()}
-    counted = [re.findall(r"parameters.*", (path / "model_card.md").read_text())[0] for path in (run, alone)]
+    return run
+
+
+def test_shards_of_a_model_train_and_measure_as_the_whole_does(alone: Path, shards: Path) -> None:
+    """The norm of the gradient is that of all shards, samples are drawn, and the best weights are tested."""
+    assert {path.name for path in shards.iterdir()} == {path.name for path in alone.iterdir()}
+    counted = [re.findall(r"parameters.*", (path / "model_card.md").read_text())[0] for path in (shards, alone)]
     assert counted[0] == counted[1]
-    seen, wanted = (rows(path / "metrics.csv") for path in (run, alone))
+    seen, wanted = (rows(path / "metrics.csv") for path in (shards, alone))
     for name in ("gradient_norm", "train_loss", "val_loss", "val_mae/15min"):
         mine, theirs = ([row[name] for row in table if name in row] for table in (seen, wanted))
         assert len(theirs) >= 2
         assert mine == pytest.approx(theirs, abs=1e-5), name
-    for mine, theirs in zip(*(scores(path) for path in (run, alone)), strict=True):
+    for mine, theirs in zip(*(scores(path) for path in (shards, alone)), strict=True):
         assert mine[:-1] == theirs[:-1]
         assert mine[-1] == pytest.approx(theirs[-1], abs=1e-5, nan_ok=True), mine
+
+
+def test_shards_that_were_killed_continue_exactly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums differ in the last digits between numbers of threads
+    words = [*EACH, *IN_SHARDS, "--data.crops.samples", "160", "--checkpoint_every", "7", "--test", "false"]
+    whole, run = folder / "uninterrupted", folder / "killed"
+    done = train(folder, whole, *words, program="tests.sharded")
+    assert done.returncode == 0, done.stderr
+    killed(["--config", str(folder / "tiny.yaml"), "--run", str(run), *words], run, 30, "tests.sharded")
+    assert 30 <= torch.load(run / "last.ckpt", weights_only=True)["global_step"] < 80
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.sharded", "--resume", str(run)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert_same(curves(whole), curves(run))
 
 
 def test_weights_in_shards_are_not_averaged_and_it_is_said(folder: Path) -> None:

@@ -228,8 +228,9 @@ class SameSource(Sampler[list[Cut]]):
                 self.batches.append([cut])
         if len(self.batches) < processes:
             raise InputError(
-                f"{len(self.batches)} batches of {batch_size} are too few for {processes} processes; lower "
-                "data.loading.batch_size, take more windows (data.crops.every), or fewer devices"
+                f"{len(self.batches)} batches of {batch_size} windows to validate or test with are too few for "
+                f"{processes} processes; lower data.loading.batch_size, take more windows (data.crops.every), or fewer "
+                "devices"
             )
         self.batches = self.batches[process::processes]
 
