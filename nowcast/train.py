@@ -44,6 +44,7 @@ from nowcast.checkpoints import WholeFiles, to_continue_from
 from nowcast.contracts import InputError
 from nowcast.data.datamodule import RadarData
 from nowcast.memory import memory_explained
+from nowcast.processes import end_together, others_explained
 from nowcast.program import ShortErrors, fail, honest_exit, with_flags, with_underscores
 from nowcast.quiet import calm
 from nowcast.report.maps import Case, plot_case
@@ -252,13 +253,6 @@ def rainiest_case(data: RadarData, forecaster: Trained) -> Case:
     return as_case(data, "test", dataset, cut, forecasts)
 
 
-def end_together(trainer: pl.Trainer) -> None:
-    """Have no process end while others write: one that fails in its last moment would have them ended, too."""
-    trainer.strategy.barrier()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Train, test and leave a run folder."""
     calm()
@@ -289,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
             prepare(cli)
         untrained = copy.deepcopy(cli.model)
         began = time.perf_counter()
-        with memory_explained(cli.datamodule, cli.model.network):
+        with memory_explained(cli.datamodule, cli.model.network), others_explained():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
         cli.trainer.print(f"trained {cli.trainer.global_step} steps in {time.perf_counter() - began:.0f} s")
         if cli.config.test:

@@ -22,6 +22,7 @@ from nowcast.data.datamodule import RadarData
 from nowcast.lessons import ask, centre, lesson, margin_of, whole
 from nowcast.losses import MAE, Loss
 from nowcast.models._output import output_of
+from nowcast.processes import from_all
 from nowcast.verification import Scores, all_reduce, standard_scores
 
 CHECKPOINT_KEY = "nowcast"  # where a checkpoint keeps what it needs to stand alone
@@ -97,7 +98,7 @@ class NowcastTask(pl.LightningModule):
         """One step of the loss over known pixels."""
         loss = self.taught(self.network, self.loss, batch["past"], batch["future"], self._progress())
         self._batch = batch
-        if not torch.isfinite(loss):
+        if self.trainer.strategy.reduce_boolean_decision(not torch.isfinite(loss), all=False):
             self._give_up("loss", loss.item())
         self.log("loss", loss, prog_bar=True)
         windows = len(batch["past"])
@@ -118,7 +119,8 @@ class NowcastTask(pl.LightningModule):
         by_value = gradient_clip_algorithm == "value"
         norm = self._clipped(math.inf if by_value else gradient_clip_val or math.inf)
         if not torch.isfinite(norm):
-            self._give_up("gradient", norm.item())
+            with self.whole():
+                self._give_up("gradient", norm.item())
         self.log("gradient_norm", norm)
         if by_value and gradient_clip_val:
             nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
@@ -223,7 +225,21 @@ class NowcastTask(pl.LightningModule):
         return nn.utils.clip_grad_norm_(self.parameters(), most)
 
     def _give_up(self, what: str, value: float) -> NoReturn:
-        """Keep the batch and the weights that made a loss or gradient no number, and say where the batch is from."""
+        """Keep the batches and the weights that made a loss or gradient no number, and say where the batches are from.
+
+        Processes enter it together, so that none waits for another that has left, and all say the same.
+        """
+        told = from_all(self.trainer, None if math.isfinite(value) else (value, self._kept()))
+        bad = [one for one in told if one]
+        where = "; and in ".join(kept for _, kept in bad)
+        raise InputError(
+            f"the {what} is {bad[0][0]} at step {self.global_step}, in {where}. Try "
+            "a lower model.learning_rate or trainer.gradient_clip_val, or resume from the last checkpoint with other "
+            "options"
+        )
+
+    def _kept(self) -> str:
+        """The last batch, which is saved with the weights, in words."""
         batch = self._batch
         assert batch is not None
         keeper = self.trainer.checkpoint_callback
@@ -231,11 +247,7 @@ class NowcastTask(pl.LightningModule):
         path = folder / f"bad_batch_{self.global_rank}.pt"
         folder.mkdir(parents=True, exist_ok=True)
         torch.save({"batch": dict(batch), "config": self.config, "state_dict": self.state_dict()}, path)
-        raise InputError(
-            f"the {what} is {value} at step {self.global_step}, in a batch of {'; '.join(self._data().names(batch))}; "
-            f"the batch and the weights are in {path}. Try a lower model.learning_rate or trainer.gradient_clip_val, "
-            "or resume from the last checkpoint with other options"
-        )
+        return f"a batch of {'; '.join(self._data().names(batch))}; the batch and the weights are in {path}"
 
     def _progress(self) -> float:
         """Share of the training that is done: of its steps or of its time budget, whichever is more."""

@@ -3,9 +3,11 @@
 import csv
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import yaml
 from nowcast.contracts import InputError
 from nowcast.data.archive import write_archive
 from nowcast.data.dataset import Cut, RainSampler, SameSource
+from nowcast.training import build
 from tests.conftest import moving_rain
 from tests.data.test_dataset import source
 from tests.programs import ROOT
@@ -172,6 +175,64 @@ def test_shards_that_were_killed_continue_exactly(folder: Path, monkeypatch: pyt
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert_same(curves(whole), curves(run))
+
+
+NO_NUMBER = """
+import torch
+from nowcast.losses import MAE
+
+class NoNumber(MAE):
+    calls = 0
+
+    def forward(self, *fields):
+        NoNumber.calls += 1
+        bad = NoNumber.calls == 3 and torch.distributed.get_rank() == 1
+        return super().forward(*fields) * (torch.nan if bad else 1)
+"""
+
+
+@pytest.mark.parametrize("program", ["nowcast.train", "tests.sharded"])
+def test_all_processes_stop_where_one_has_a_loss_that_is_no_number(
+    program: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its batch and all of the weights, and with the same line from each."""
+    (tmp_path / "no_number.py").write_text(NO_NUMBER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    loss = ["--allow_import", "no_number", "--model.loss", "no_number.NoNumber"]
+    words = IN_SHARDS if program == "tests.sharded" else [*TWO, "--data.loading.batch_size", "2"]
+    done = train(folder, tmp_path / "run", *words, *loss, program=program)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if line]
+    assert len(said) == 2
+    assert len(set(said)) == 1
+    assert said[0].startswith("error: the loss is nan at step 2, in a batch of train at 2020-06-01T")
+    (path,) = tmp_path.rglob("bad_batch_*.pt")
+    assert path.name == "bad_batch_1.pt"
+    assert str(path) in said[0]
+    kept = torch.load(path, weights_only=True)
+    assert len(kept["batch"]["past"]) == 2
+    build({"network": kept["config"]["network"]}).load_state_dict(kept["state_dict"])
+
+
+def test_a_process_whose_fellow_was_killed_says_so(folder: Path, tmp_path: Path) -> None:
+    words = ["--config", str(folder / "tiny.yaml"), "--run", str(tmp_path / "run"), *TWO, "--data.loading.batch_size"]
+    words += ["2", "--trainer.max_epochs", "1000", "--checkpoint_every", "2"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "nowcast.train", *words], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    while first.poll() is None and not (tmp_path / "run" / "last.ckpt").exists():
+        time.sleep(0.02)
+    for child in children(first.pid):
+        os.kill(child, signal.SIGKILL)
+    error = first.communicate()[1].decode()
+    assert first.returncode == 2
+    assert error.startswith("error: another process of this training has ended: its last message says why, or it was")
+    assert len(error.splitlines()) == 1
+
+
+def children(process: int) -> list[int]:
+    """Processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def test_weights_in_shards_are_not_averaged_and_it_is_said(folder: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import numpy as np
 import torch
-import torch.distributed
 from lightning.pytorch.loggers import WandbLogger
 
 from nowcast.callbacks.curves import Curves
 from nowcast.checkpoints import LAST, NEXT, PREVIOUS
+from nowcast.processes import from_all
 from nowcast.training import NowcastTask
 
 
@@ -46,10 +46,7 @@ class Resumable(pl.Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, task: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what each process has of its own, and see that the curves are in their file."""
         own = {"random": random_state(), "losses": cast(NowcastTask, task).losses}
-        states = [own] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.all_gather_object(states, own)
-        checkpoint["processes"] = states
+        checkpoint["processes"] = from_all(trainer, own)
         # At the start of a batch it is fetched but not trained on: for whoever continues, it has not been begun.
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         if progress["current"]["ready"] > progress["current"]["completed"]:
