@@ -192,13 +192,15 @@ def allow_imports(words: Sequence[str]) -> None:
 
 
 def tuned_batch_size(cli: TrainCLI) -> int:
-    """The largest power of two of samples that the device holds, found by Lightning's tuner on copies."""
+    """The largest power of two of samples that one device holds, found by Lightning's tuner on copies."""
     model, data = copy.deepcopy(cli.model), copy.deepcopy(cli.datamodule)
     model.on_train_batch_end = lambda *_: None  # which would end the first trial, and with it all others
     data.batch_size = 1  # of the first trial, whatever the tuner is told
-    trials = max(data.crops.samples // 2, 1).bit_length()
+    each = data.crops.samples // cli.trainer.world_size
+    trials = max(each // 2, 1).bit_length()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = LightningCLI.instantiate_trainer(cli, callbacks=[], logger=False, default_root_dir=folder)
+        alone = {"devices": 1, "num_nodes": 1, "strategy": "auto", "callbacks": [], "logger": False}
+        trainer = LightningCLI.instantiate_trainer(cli, **alone, default_root_dir=folder)
         Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=1, max_trials=trials)
     return data.batch_size
 

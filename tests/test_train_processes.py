@@ -47,8 +47,11 @@ def test_every_tested_batch_goes_to_one_process_alone() -> None:
     cuts = [Cut(0, window, 0, 0) for window in range(11)]
     shares = [list(SameSource(cuts, 2, process, 4)) for process in range(4)]
     assert sorted(cut for share in shares for batch in share for cut in batch) == cuts
-    with pytest.raises(InputError, match=r"6 batches of 2 windows .* are too few for 7 processes"):
-        SameSource(cuts, 2, 0, 7)
+    few = [list(SameSource(cuts, 8, process, 4)) for process in range(4)]
+    assert all(few)
+    assert sorted(cut for share in few for batch in share for cut in batch) == cuts
+    with pytest.raises(InputError, match="11 windows to validate or test with are too few for 12 processes"):
+        SameSource(cuts, 2, 0, 12)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +180,17 @@ def test_shards_that_were_killed_continue_exactly(folder: Path, monkeypatch: pyt
     assert_same(curves(whole), curves(run))
 
 
+def test_a_batch_size_that_is_looked_for_holds_in_all_processes(folder: Path, tmp_path: Path) -> None:
+    done = train(folder, tmp_path / "run", *TWO, "--auto_batch", "--test", "false", "--data.crops.samples", "40")
+    assert done.returncode == 0, done.stderr
+    assert "batches of 8\n" in done.stdout
+    assert "trained 4 steps" in done.stdout
+    done = train(folder, tmp_path / "none", *TWO, "--data.crops.samples", "7")
+    assert done.returncode == 2
+    assert "the 7 crops of an epoch (data.crops.samples) are less than a batch of 4" in done.stderr
+    assert "for each of 2 processes" in done.stderr
+
+
 NO_NUMBER = """
 import torch
 from nowcast.losses import MAE
@@ -202,13 +216,11 @@ def test_all_processes_stop_where_one_has_a_loss_that_is_no_number(
     words = IN_SHARDS if program == "tests.sharded" else [*TWO, "--data.loading.batch_size", "2"]
     done = train(folder, tmp_path / "run", *words, *loss, program=program)
     assert done.returncode == 2
-    said = [line for line in done.stderr.splitlines() if line]
-    assert len(said) == 2
-    assert len(set(said)) == 1
-    assert said[0].startswith("error: the loss is nan at step 2, in a batch of train at 2020-06-01T")
+    (said,) = {line for line in done.stderr.splitlines() if line}
+    assert said.startswith("error: the loss is nan at step 2, in a batch of train at 2020-06-01T")
     (path,) = tmp_path.rglob("bad_batch_*.pt")
     assert path.name == "bad_batch_1.pt"
-    assert str(path) in said[0]
+    assert str(path) in said
     kept = torch.load(path, weights_only=True)
     assert len(kept["batch"]["past"]) == 2
     build({"network": kept["config"]["network"]}).load_state_dict(kept["state_dict"])

@@ -127,6 +127,8 @@ class RadarData(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Open the archives of the splits a stage needs and decode them. Raises InputError naming what is wrong."""
+        if self.trainer is not None:  # the first process may have looked for what there is memory for
+            self.batch_size = self.trainer.strategy.broadcast(self.batch_size)
         wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage or "", tuple(self.blocks))
         for split in wanted:
             if split not in self.sources:
@@ -139,6 +141,13 @@ class RadarData(pl.LightningDataModule):
                 self.crops.floor,
                 self.crops.turn,
                 self.crops.seed,
+            )
+        _, processes = self._share()
+        if "train" in wanted and self.crops.samples < processes * self.batch_size:
+            raise InputError(
+                f"the {self.crops.samples} crops of an epoch (data.crops.samples) are less than a batch of "
+                f"{self.batch_size} (data.loading.batch_size)"
+                + (f" for each of {processes} processes" if processes > 1 else "")
             )
 
     @property

@@ -214,11 +214,17 @@ class SameSource(Sampler[list[Cut]]):
 
     Args:
         cuts: sorted by source.
-        batch_size: most cuts in a batch.
+        batch_size: most cuts in a batch; smaller where processes would be left without one.
         process, processes: whose batches these are, and among how many they are shared.
     """
 
     def __init__(self, cuts: Sequence[Cut], batch_size: int, process: int = 0, processes: int = 1) -> None:
+        if len(cuts) < processes:
+            raise InputError(
+                f"{len(cuts)} windows to validate or test with are too few for {processes} processes; take more "
+                "of them (data.crops.every), or fewer devices"
+            )
+        batch_size = min(batch_size, len(cuts) // processes)  # so that none is left without a batch
         self.batches: list[list[Cut]] = []
         for cut in cuts:
             last = self.batches[-1] if self.batches else None
@@ -226,12 +232,6 @@ class SameSource(Sampler[list[Cut]]):
                 last.append(cut)
             else:
                 self.batches.append([cut])
-        if len(self.batches) < processes:
-            raise InputError(
-                f"{len(self.batches)} batches of {batch_size} windows to validate or test with are too few for "
-                f"{processes} processes; lower data.loading.batch_size, take more windows (data.crops.every), or fewer "
-                "devices"
-            )
         self.batches = self.batches[process::processes]
 
     def __len__(self) -> int:
