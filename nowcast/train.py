@@ -14,7 +14,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -147,10 +148,8 @@ class TrainCLI(LightningCLI):
         if self.config_init.trainer.enable_progress_bar and not any(isinstance(one, ProgressBar) for one in chosen):
             callbacks.append(Bar())
         plugins = [*(self.config_init.trainer.plugins or []), WholeFiles()]
-        try:
+        with options_explained(ValueError, TypeError):  # devices that are not there, say
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
-        except (MisconfigurationException, ValueError, TypeError) as error:  # devices that are not there, say
-            raise InputError(f"these options of the trainer do not work here: {error}") from error
         trainer.loggers = [Curves(self.run_folder), *trainer.loggers]
         self.model.config = self.config_dump["model"]
         return trainer
@@ -160,6 +159,22 @@ def fresh(folder: Path) -> Path:
     """The folder, or with the first number added under which there is none yet."""
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     return next(path for path in itertools.chain([folder], numbered) if not path.exists())
+
+
+@contextmanager
+def options_explained(*also: type[Exception]) -> Iterator[None]:
+    """Turn what Lightning says of options that do not go together, or not here, into a line.
+
+    Args:
+        also: errors that say such a thing here, beside Lightning's own.
+
+    Raises:
+        InputError: for such an error.
+    """
+    try:
+        yield
+    except (MisconfigurationException, *also) as error:
+        raise InputError(f"these options of the trainer do not work here: {error}") from error
 
 
 def as_resumed(words: Sequence[str]) -> list[str]:
@@ -285,7 +300,7 @@ def main(arguments: list[str] | None = None) -> None:
             prepare(cli)
         untrained = copy.deepcopy(cli.model)
         began = time.perf_counter()
-        with memory_explained(cli.datamodule, cli.model.network), others_explained():
+        with memory_explained(cli.datamodule, cli.model.network), others_explained(), options_explained():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.checkpoint, weights_only=True)
         cli.trainer.print(f"trained {cli.trainer.global_step} steps in {time.perf_counter() - began:.0f} s")
         if cli.config.test:

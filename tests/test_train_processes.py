@@ -247,11 +247,21 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def test_weights_in_shards_are_not_averaged_and_it_is_said(folder: Path) -> None:
-    average = ["--config", str(ROOT / "configs" / "trainer" / "average.yaml")]
-    done = train(folder, folder / "averaged", *average, "--trainer.strategy", "fsdp", program="tests.sharded")
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("average.yaml", "weights in shards (--trainer.strategy fsdp) are not averaged; leave Average out, or use ddp"),
+        ("swa.yaml", "these options of the trainer do not work here: SWA does not currently support sharded models."),
+    ],
+)
+def test_what_does_not_go_with_shards_is_said_in_a_line(config: str, said: str, folder: Path, tmp_path: Path) -> None:
+    swa = {"class_path": "lightning.pytorch.callbacks.StochasticWeightAveraging", "init_args": {"swa_lrs": 0.001}}
+    (tmp_path / "swa.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [swa]}}))
+    path = tmp_path / config if config == "swa.yaml" else ROOT / "configs" / "trainer" / config
+    words = ["--config", str(path), "--trainer.strategy", "fsdp"]
+    done = train(folder, tmp_path / "run", *words, program="tests.sharded")
     assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("error: weights in shards (--trainer.strategy fsdp) are not")
+    assert done.stderr.strip().splitlines()[-1] == f"error: {said}"
     assert "Traceback" not in done.stderr
 
 
