@@ -173,7 +173,9 @@ def options_explained(*also: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except (MisconfigurationException, *also) as error:
+    except Exception as error:
+        if not isinstance(error, (MisconfigurationException, *also)):
+            raise
         raise InputError(f"these options of the trainer do not work here: {error}") from error
 
 
