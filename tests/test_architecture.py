@@ -13,7 +13,18 @@ PACKAGE = ROOT / "nowcast"
 # From the ground up; a part may import from lower floors, and from itself.
 FLOORS: list[set[str]] = [
     {"contracts", "catalogue", "scaling", "quiet", "norms"},
-    {"attention", "motion", "losses", "likelihoods", "lessons", "data", "baselines", "verification", "checkpoints"},
+    {
+        "attention",
+        "motion",
+        "losses",
+        "likelihoods",
+        "lessons",
+        "data",
+        "baselines",
+        "verification",
+        "checkpoints",
+        "processes",
+    },
     {"models", "tiling", "lagged", "inert"},
     {"training", "products", "labelled", "pysteps_method"},
     {"trained", "forecasting", "verifying", "callbacks", "memory", "watching"},

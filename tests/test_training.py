@@ -1,6 +1,7 @@
 """Training: a checkpoint stands alone and is data, a task is built from its config, masks reach the forecast."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,14 @@ def test_a_split_without_windows_is_named(archive_path: Path, tmp_path: Path) ->
         InputError, match=r"moving\.nc \(24 frames\) has no 32 frames in a row 5 min apart for data\.train"
     ):
         data.setup("fit")
+
+
+def test_an_epoch_without_a_batch_is_named(archive_path: Path, tmp_path: Path) -> None:
+    data = radar(archive_path, tmp_path)
+    data.crops = replace(data.crops, samples=3)
+    with pytest.raises(InputError, match=r"the 3 crops of an epoch \(data.crops.samples\) are less than a batch of 4"):
+        data.setup("fit")
+    data.setup("test")
 
 
 def test_the_loss_falls_and_bf16_and_channels_last_train_too(archive_path: Path, tmp_path: Path) -> None:
