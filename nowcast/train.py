@@ -235,7 +235,8 @@ def prepare(cli: TrainCLI) -> None:
     (cli.run_folder / "config.yaml").write_text(cli.parser.dump(cli.config, skip_none=False))
     if cli.resumed:
         print(f"continuing from {cli.checkpoint}" if cli.checkpoint else f"{cli.run_folder} has no checkpoint yet")
-    print(f"the data alone come at {cli.datamodule.windows_per_second():.0f} windows/s")
+    each = " for one process" if cli.trainer.world_size > 1 else ""
+    print(f"the data alone come at {cli.datamodule.windows_per_second():.0f} windows/s{each}")
 
 
 def test(cli: TrainCLI, task: NowcastTask) -> None:

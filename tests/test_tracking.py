@@ -338,3 +338,14 @@ def test_the_grid_in_the_comment_of_the_sweep_is_a_benchmark(monkeypatch: pytest
     gates = {value if value != "null" else "none" for value in sweep["model.network.init_args.attention"]["values"]}
     assert {entry.name.split(" · ")[1] for entry in entries} == gates
     assert {entry.source for entry in entries} == {"configs/quickstart.yaml"}
+
+
+def test_windows_of_all_processes_are_counted() -> None:
+    two = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
+    speed, batch = DataWait(), {"past": torch.zeros(3, 1)}
+    task = build(CONFIG)
+    speed.on_train_start(two, task)
+    for index in range(2):
+        speed.on_train_batch_start(two, task, batch, index)
+        speed.on_train_batch_end(two, task, None, batch, index)
+    assert speed.values["windows_per_second"] * (speed.ready - speed.began) == pytest.approx(12)

@@ -1,4 +1,4 @@
-"""DataWait: windows per second of training, and the share of its time spent waiting for data."""
+"""DataWait: windows per second of training in all processes, and the share of the time the first waits for data."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ class DataWait(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, task: pl.LightningModule, batch: Any, index: int) -> None:
         """Since the last batch there was nothing but waiting for this one."""
         self.waited += time.perf_counter() - self.ready
-        self.windows += len(batch["past"])
+        self.windows += len(batch["past"]) * trainer.world_size  # processes take their steps together
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
