@@ -39,7 +39,8 @@ class NowcastTask(pl.LightningModule):
         weight_decay: of AdamW.
         warmup: share of the run, in steps or of its time budget, in which the learning rate rises.
         thresholds: in mm/h, of the categorical scores.
-        channels_last: whether convolutions see channels-last memory, which most devices favour.
+        channels_last: whether convolutions see channels-last memory, which most devices favour; not those of a network
+            in shards.
         compile: whether training steps are compiled by torch.compile, which takes minutes at first and pays on GPUs.
 
     Raises:
@@ -233,9 +234,8 @@ class NowcastTask(pl.LightningModule):
         bad = [one for one in told if one]
         where = "; and in ".join(kept for _, kept in bad)
         raise InputError(
-            f"the {what} is {bad[0][0]} at step {self.global_step}, in {where}. Try "
-            "a lower model.learning_rate or trainer.gradient_clip_val, or resume from the last checkpoint with other "
-            "options"
+            f"the {what} is {bad[0][0]} at step {self.global_step}, in {where}. Try a lower model.learning_rate or "
+            "trainer.gradient_clip_val, or resume from the last checkpoint with other options"
         )
 
     def _kept(self) -> str:

@@ -186,33 +186,45 @@ NO_NUMBER = """
 import torch
 from nowcast.losses import MAE
 
-class NoNumber(MAE):
+class Loss(MAE):
     calls = 0
 
     def forward(self, *fields):
-        NoNumber.calls += 1
-        bad = NoNumber.calls == 3 and torch.distributed.get_rank() == 1
+        Loss.calls += 1
+        bad = Loss.calls == 3 and torch.distributed.get_rank() == 1
         return super().forward(*fields) * (torch.nan if bad else 1)
+
+class Gradient(MAE):
+    calls = 0
+
+    def forward(self, predicted, *fields):
+        Gradient.calls += 1
+        if Gradient.calls == 3 and torch.distributed.get_rank() == 1:
+            predicted.register_hook(lambda gradient: gradient * torch.nan)
+        return super().forward(predicted, *fields)
 """
 
 
-def test_all_processes_stop_where_one_has_a_loss_that_is_no_number(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_all_processes_stop_where_one_has_what_is_no_number(
+    what: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its batch and all of the weights, and with the same line from each."""
+    """With the batches it may be of and all of the weights, and with the same line from each."""
     (tmp_path / "no_number.py").write_text(NO_NUMBER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    loss = ["--allow_import", "no_number", "--model.loss", "no_number.NoNumber"]
+    loss = ["--allow_import", "no_number", "--model.loss", f"no_number.{what.title()}"]
     done = train(folder, tmp_path / "run", *IN_SHARDS, *loss, program="tests.sharded")
     assert done.returncode == 2
     (said,) = {line for line in done.stderr.splitlines() if line}
-    assert said.startswith("error: the loss is nan at step 2, in a batch of train at 2020-06-01T")
-    (path,) = tmp_path.rglob("bad_batch_*.pt")
-    assert path.name == "bad_batch_1.pt"
-    assert str(path) in said
-    kept = torch.load(path, weights_only=True)
-    assert len(kept["batch"]["past"]) == 2
-    build({"network": kept["config"]["network"]}).load_state_dict(kept["state_dict"])
+    assert said.startswith(f"error: the {what} is nan at step 2, in a batch of train at 2020-06-01T")
+    ranks = [1] if what == "loss" else [0, 1]  # the gradient is that of all
+    paths = [tmp_path / "run" / f"bad_batch_{rank}.pt" for rank in ranks]
+    assert sorted(tmp_path.rglob("bad_batch_*.pt")) == paths
+    for path in paths:
+        assert str(path) in said
+        kept = torch.load(path, weights_only=True)
+        assert len(kept["batch"]["past"]) == 2
+        build({"network": kept["config"]["network"]}).load_state_dict(kept["state_dict"])
 
 
 def test_a_process_whose_fellow_was_killed_says_so(folder: Path, tmp_path: Path) -> None:
